@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_LOOP_RELAY_H
+#define LCOW_LOOP_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+
+/**
+ * struct relay - copies bytes from one fd to another by callbacks, with a bounded buffer (64 KiB)
+ *
+ * A full target stops the reading of its source and of nothing else.
+ */
+struct relay;
+
+/** enum relay_end - why a relay ended */
+enum relay_end {
+	RELAY_EOF,	/* the source ended and everything was written */
+	RELAY_BROKEN,	/* the target takes no more (EPIPE, ECONNRESET …) */
+	RELAY_FAILED,	/* reading failed */
+};
+
+/**
+ * relay_new() - copy from @in to @out until the end of @in
+ * @in:		non-blocking source; stays the caller's, and must outlive the relay
+ * @out:	non-blocking target; likewise
+ * @done:	called once at the end, from the loop; the relay may be freed in it
+ * @arg:	for @done
+ *
+ * splice(2) where both ends allow, else a buffer. EIO of a pty master counts as EOF.
+ *
+ * Return: 0 or negative errno
+ */
+int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end end, void *arg), void *arg, struct relay **ret);
+/** relay_finish() - the source will get no more: copy what is readable now, then end with RELAY_EOF */
+void relay_finish(struct relay *r);
+/** relay_bytes() - how many were written so far */
+uint64_t relay_bytes(const struct relay *r);
+/** relay_free() - stop and forget; NULL is fine; Return: NULL */
+struct relay *relay_free(struct relay *r);
+
+#endif
