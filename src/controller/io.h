@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_CONTROLLER_IO_H
+#define LCOW_CONTROLLER_IO_H
+
+#include <stdbool.h>
+
+#include "loop/co.h"
+
+struct err;
+
+/**
+ * struct stdio_paths - the streams that a client named; NULL or "" is none (borrowed)
+ */
+struct stdio_paths {
+	const char *in;
+	const char *out;
+	const char *err;
+	bool terminal;
+};
+
+/*
+ * Upstream I/O: between this shim and its client, and the relay to the guest's streams. Output FIFOs are opened for writing
+ * with a read end kept, so that readers may come and go; a stdin FIFO is opened with a write end kept, so that only
+ * io_close_stdin() is its end.
+ */
+struct io;
+
+/**
+ * io_open() - open what the paths name; never blocks
+ *
+ * Plain path or fifo://: a FIFO (or a file to append to); file://: append, parents created, one open file when stdout and
+ * stderr are the same; binary:// and others: -ERR_UNIMPLEMENTED.
+ *
+ * Return: 0 or a negative code that names the path; nothing stays open then
+ */
+int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err);
+bool io_wants(const struct io *io, int stream);
+
+/**
+ * io_start() - relay to the guest's streams
+ * @fds:	guest's ends of stdin, stdout, stderr, -EBADF for none; borrowed
+ * @close_fd:	called once per stream when the relay is done with it: the guest's end must be closed then (half-closed for stdin)
+ */
+int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg, struct err *err);
+/** io_close_stdin() - deliver what is in the FIFO already, then the end; idempotent; before io_start() it is remembered */
+void io_close_stdin(struct io *io);
+/** io_drain() - wait until stdout and stderr were relayed to their end, at most @usec; then close every upstream end that this shim holds, so that readers see the end */
+CO void io_drain(struct io *io, uint64_t usec);
+struct io *io_free(struct io *io);
+
+#endif
