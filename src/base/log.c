@@ -193,3 +193,8 @@ void log_msg(enum log_level level, const struct log_fields *f, const char *fmt, 
 		state.lost++;
 	errno = saved;
 }
+
+void log_phase(const char *name, uint64_t since_usec)
+{
+	log_info("phase name='%s' ms=%.1f", name, (double)(time_mono() - since_usec) / (double)USEC_PER_MSEC);
+}

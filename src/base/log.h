@@ -3,6 +3,7 @@
 #define LCOW_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /**
  * enum log_level - least severe first; the names are those of containerd
@@ -37,6 +38,9 @@ void log_msg(enum log_level level, const struct log_fields *f, const char *fmt, 
 #define log_info(...) log_msg(LOG_INFO, NULL, __VA_ARGS__)
 #define log_warn(...) log_msg(LOG_WARN, NULL, __VA_ARGS__)
 #define log_error(...) log_msg(LOG_ERROR, NULL, __VA_ARGS__)
+
+/** log_phase() - at info level, msg="phase name='<name>' ms=<time since @since_usec>": a step of the start of a sandbox or container */
+void log_phase(const char *name, uint64_t since_usec);
 
 /**
  * log_scrub_json() - copy of a JSON text in which the values that may hold secrets are replaced

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "events.pb-c.h"
+#include "service/service_priv.h"
+#include "task.pb-c.h"
+#include "wire/pb.h"
+
+enum { TERMINATE_SEC = 20, EVENTS_SEC = 5, EXITS_SEC = 5 };
+
+const struct ttrpc_service *const service_table[] = {&task_service_v2, &task_service_v3, NULL};
+
+/* ---- tasks and their parked Waits ---- */
+
+struct waiter {
+	struct list link;
+	struct ttrpc_call *call;
+	char *exec_id;
+};
+
+static void answer(struct waiter *w, const struct process_status *status)
+{
+	Containerd__Task__V2__WaitResponse *reply = (Containerd__Task__V2__WaitResponse *)ttrpc_parked_reply(w->call);
+	struct err err = {0};
+	int r = 0;
+
+	if (status) {
+		reply->exit_status = status->exit_status;
+		reply->exited_at = pb_time(status->exited_at);
+	} else {
+		r = err_set(&err, -ERR_NOT_FOUND, "process was deleted: not found");
+	}
+	list_remove(&w->link);
+	ttrpc_reply(w->call, r, &err);
+	free(w->exec_id);
+	free(w);
+}
+
+void task_park_wait(struct task *t, const char *exec_id, struct ttrpc_call *call)
+{
+	struct waiter *w = NEW0(struct waiter);
+
+	ttrpc_park(call);
+	w->call = call;
+	w->exec_id = mem_strdup(exec_id);
+	list_append(&t->waiters, &w->link);
+}
+
+void task_answer_waits(struct task *t, const struct process_status *status)
+{
+	LIST_FOR_EACH_SAFE(link, &t->waiters) {
+		struct waiter *w = LIST_ENTRY(link, struct waiter, link);
+
+		if (str_eq(w->exec_id, status->exec_id))
+			answer(w, status);
+	}
+}
+
+static CO void on_exit(const char *container, const struct process_status *status, void *arg)
+{
+	struct task *t = arg;
+	Containerd__Events__TaskExit *e = pb_new(&containerd__events__task_exit__descriptor);
+
+	pb_str(&e->container_id, container);
+	pb_str(&e->id, str_empty(status->exec_id) ? container : status->exec_id);
+	e->pid = status->pid;
+	e->exit_status = status->exit_status;
+	e->exited_at = pb_time(status->exited_at);
+	publisher_send(t->service->publisher, "/tasks/exit", &e->base);
+	pb_free(e);
+	task_answer_waits(t, status);
+}
+
+struct task *task_new(struct service *s, const char *id, const char *pod)
+{
+	if (map_get(&s->tasks, id))
+		return NULL;
+
+	struct task *t = NEW0(struct task);
+	struct container_events events = {.exited = on_exit, .arg = t};
+
+	t->service = s;
+	t->id = mem_strdup(id);
+	t->refs = 2;
+	list_init(&t->waiters);
+	t->container = container_new(&s->env, id, pod, &events);
+	map_set(&s->tasks, id, t);
+	return t;
+}
+
+struct task *task_find(struct service *s, const char *id)
+{
+	struct task *t = map_get(&s->tasks, id ? id : "");
+
+	if (!t || !t->created)
+		return NULL;
+	t->refs++;
+	return t;
+}
+
+void task_put(struct task *t)
+{
+	if (--t->refs > 0)
+		return;
+	container_free(t->container);
+	free(t->id);
+	free(t);
+}
+
+void task_remove(struct task *t, const struct process_status *status)
+{
+	map_remove(&t->service->tasks, t->id);
+	LIST_FOR_EACH_SAFE(link, &t->waiters)
+		answer(LIST_ENTRY(link, struct waiter, link), status);
+	task_put(t);
+}
+
+/* ---- the VM ---- */
+
+CO int service_ensure_vm(struct service *s, struct err *err)
+{
+	if (vm_state(s->vm) == VM_RUNNING)
+		return 0;
+	CO_LOCK(&s->vm_lock);
+
+	if (s->closing)
+		return err_set(err, -ERR_STATE, "the sandbox is being shut down");
+	if (vm_state(s->vm) == VM_NOT_CREATED) {
+		int r = boot_files_load(s->options->boot_files, &s->boot, err);
+
+		if (r < 0)
+			return r;
+
+		struct vm_config cfg = s->options->vm;
+
+		cfg.boot = &s->boot;
+		r = vm_create(s->vm, &cfg, s->options->deny_writable_shares, err);
+		if (r < 0) {
+			boot_files_free(&s->boot);
+			return err_wrap(err, r, "create the VM");
+		}
+		s->env.guest = vm_guest(s->vm);
+		s->env.scsi = vm_scsi(s->vm);
+		s->env.shares = vm_shares(s->vm);
+	}
+	if (vm_state(s->vm) != VM_CREATED && vm_state(s->vm) != VM_RUNNING)
+		return err_set(err, -ERR_STATE, "vm is not running (state: %s)", vm_state_name(vm_state(s->vm)));
+
+	int r = vm_start(s->vm, err);
+
+	return r < 0 ? err_wrap(err, r, "start the VM") : 0;
+}
+
+static void on_vm_exit(void *arg)
+{
+	struct service *s = arg;
+
+	log_info("the VM has ended, exit status %u", vm_exit_status(s->vm));
+}
+
+/* ---- life ---- */
+
+struct service *service_new(const struct service_options *options)
+{
+	struct service *s = NEW0(struct service);
+	struct vm_events events = {.exited = on_vm_exit, .arg = s};
+
+	s->options = options;
+	s->publisher = publisher_new(options->events, options->namespace);
+	s->vm = vm_new(&events);
+	co_mutex_init(&s->vm_lock);
+	s->env = (struct container_env){
+		.ops = &container_guest_ops,
+		.process_ops = &process_guest_ops,
+		.work_dir = options->work_dir,
+		.scratch_dir = options->scratch_dir,
+		.scratch_bytes = options->scratch_bytes,
+		.upper = options->upper,
+	};
+	return s;
+}
+
+bool service_untouched(const struct service *s)
+{
+	return !s->touched;
+}
+
+bool service_vm_alive(const struct service *s)
+{
+	enum vm_state state = vm_state(s->vm);
+
+	return state == VM_CREATED || state == VM_RUNNING;
+}
+
+/* The exits that the VM's end causes: every Wait must be answered and every event queued before the queue is drained. */
+static CO void await_exits(struct service *s)
+{
+	CO_LIMIT(EXITS_SEC * USEC_PER_SEC);
+
+	MAP_FOR_EACH(e, &s->tasks) {
+		struct task *t = e->value;
+		struct process_status status;
+
+		if (t->created && container_get_state(t->container) == CONTAINER_RUNNING &&
+		    container_wait(t->container, "", &status, NULL) < 0)
+			return;
+	}
+}
+
+static CO void shutdown(void *arg)
+{
+	struct service *s = arg;
+
+	{
+		/* A Create that is starting the VM gives up its lock before the VM is taken away. */
+		CO_LIMIT(TERMINATE_SEC * USEC_PER_SEC);
+		if (co_mutex_lock(&s->vm_lock) == 0)
+			co_mutex_unlock(&s->vm_lock);
+		vm_terminate(s->vm, NULL);
+	}
+	await_exits(s);
+	publisher_drain(s->publisher, EVENTS_SEC * USEC_PER_SEC);
+	s->options->done(s->options->arg);
+}
+
+void service_shutdown(struct service *s)
+{
+	if (s->closing)
+		return;
+	s->closing = true;
+	co_spawn("shutdown", shutdown, s, USEC_NEVER);
+}
+
+struct service *service_free(struct service *s)
+{
+	if (!s)
+		return NULL;
+	while (s->tasks.len > 0)
+		task_remove(s->tasks.entries[s->tasks.len - 1].value, NULL);
+	map_free(&s->tasks);
+	publisher_free(s->publisher);
+	vm_free(s->vm);
+	boot_files_free(&s->boot);
+	free(s);
+	return NULL;
+}

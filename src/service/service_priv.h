@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_SERVICE_SERVICE_PRIV_H
+#define LCOW_SERVICE_SERVICE_PRIV_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "controller/container.h"
+#include "controller/vm.h"
+#include "service/publisher.h"
+#include "service/service.h"
+
+/**
+ * struct service - see service.h
+ * @tasks:	id → struct task
+ * @vm_lock:	held while the VM is made and started: Creates that come together wait for the first
+ * @touched:	a Create has been asked for
+ * @closing:	service_shutdown() was called
+ */
+struct service {
+	const struct service_options *options;
+	struct publisher *publisher;
+	struct vm *vm;
+	struct boot_files boot;
+	struct container_env env;
+	struct map tasks;
+	struct co_mutex vm_lock;
+	bool touched;
+	bool closing;
+};
+
+/**
+ * struct task - a container as containerd knows it
+ * @refs:	the table's, and one for each call under way: the last one frees
+ * @created:	Create has succeeded; until then nobody but Create sees it
+ * @waiters:	parked Waits (struct waiter)
+ */
+struct task {
+	struct service *service;
+	char *id;
+	struct container *container;
+	unsigned refs;
+	bool created;
+	struct list waiters;
+};
+
+/** task_find() - a reference to a created task, NULL when there is none */
+struct task *task_find(struct service *s, const char *id);
+void task_put(struct task *t);
+static inline void task_putp(struct task **t)
+{
+	if (*t)
+		task_put(*t);
+}
+#define _cleanup_task_ __attribute__((cleanup(task_putp)))
+
+/** task_new() - enter an id into the table (with the table's reference and one for the caller); NULL when it is taken */
+struct task *task_new(struct service *s, const char *id, const char *pod);
+/** task_remove() - take it out of the table; Waits that are left are answered with @status (NULL: NotFound) */
+void task_remove(struct task *t, const struct process_status *status);
+
+/** task_park_wait() - answer this Wait once the process has ended */
+void task_park_wait(struct task *t, const char *exec_id, struct ttrpc_call *call);
+/** task_answer_waits() - answer the parked Waits for a process */
+void task_answer_waits(struct task *t, const struct process_status *status);
+
+/** service_ensure_vm() - create and start the VM unless it runs; Return: 0, -ERR_STATE when it has ended, or what failed */
+CO int service_ensure_vm(struct service *s, struct err *err);
+
+extern const struct ttrpc_service task_service_v2;
+extern const struct ttrpc_service task_service_v3;
+
+#endif

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "events.pb-c.h"
+#include "google/protobuf/empty.pb-c.h"
+#include "runc.pb-c.h"
+#include "service/service_priv.h"
+#include "task.pb-c.h"
+#include "wire/json.h"
+#include "wire/pb.h"
+
+/* What clients match in runc's answers. */
+static int no_container(const char *id, struct err *err)
+{
+	return err_set(err, -ERR_NOT_FOUND, "container %s not created: not found", id ? id : "");
+}
+
+#define REQUEST(type) const Containerd__Task__V2__##type *req = (const Containerd__Task__V2__##type *)request
+#define REPLY(type) Containerd__Task__V2__##type *rep = (Containerd__Task__V2__##type *)reply
+#define HANDLER(name)                                                                                                     \
+	static CO int name(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx, \
+			   struct err *err)
+
+/* ---- Create ---- */
+
+static int read_spec(const char *bundle, struct json_object **ret, struct err *err)
+{
+	_cleanup_free_ char *path = str_printf("%s/config.json", bundle);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = file_read(path, JSON_TEXT_MAX, &text, &len);
+
+	if (r < 0)
+		return err_sys(err, -ERR_INVALID, "read %s: %s", path, strerror(-r));
+	r = json_parse(text, len, ret, err);
+	return r < 0 ? err_wrap(err, r, "%s", path) : 0;
+}
+
+/* The pod that a container belongs to: what CRI says, or the container is its own. */
+static int pod_of(struct json_object *spec, const char *id, const char **ret, struct err *err)
+{
+	struct json_object *annotations = json_get(spec, "annotations", NULL);
+	const char *type = json_get_str(annotations, "io.kubernetes.cri.container-type");
+	const char *sandbox = json_get_str(annotations, "io.kubernetes.cri.sandbox-id");
+
+	if (!type && !sandbox) {
+		*ret = id;
+		return 0;
+	}
+	if (!type || (!str_eq(type, "sandbox") && !str_eq(type, "container")))
+		return err_set(err, -ERR_INVALID, "unsupported container type \"%s\"", type ? type : "");
+	if (!str_id_valid(sandbox))
+		return err_set(err, -ERR_INVALID, "annotation io.kubernetes.cri.sandbox-id is missing or no valid id");
+	if (str_eq(type, "sandbox") && !str_eq(sandbox, id))
+		return err_set(err, -ERR_INVALID, "sandbox container %s names another sandbox, %s", id, sandbox);
+	*ret = sandbox;
+	return 0;
+}
+
+static void publish_create(struct service *s, const Containerd__Task__V2__CreateTaskRequest *req, uint32_t pid)
+{
+	Containerd__Events__TaskCreate e = CONTAINERD__EVENTS__TASK_CREATE__INIT;
+	Containerd__Events__TaskIO io = CONTAINERD__EVENTS__TASK_IO__INIT;
+
+	/* Nothing of this is owned: the request lives until after the event was encoded. */
+	io.stdin = req->stdin;
+	io.stdout = req->stdout;
+	io.stderr = req->stderr;
+	io.terminal = req->terminal;
+	e.container_id = req->id;
+	e.bundle = req->bundle;
+	e.n_rootfs = req->n_rootfs;
+	e.rootfs = req->rootfs;
+	e.io = &io;
+	e.checkpoint = req->checkpoint;
+	e.pid = pid;
+	publisher_send(s->publisher, "/tasks/create", &e.base);
+}
+
+static CO int create_container(struct task *t, const Containerd__Task__V2__CreateTaskRequest *req,
+			       struct json_object *spec, struct err *err)
+{
+	struct rootfs_mount *mounts = mem_new0(req->n_rootfs + 1, sizeof(*mounts));
+	char ***options = mem_new0(req->n_rootfs + 1, sizeof(*options));
+	struct container_request creq = {
+		.bundle = req->bundle,
+		.spec = spec,
+		.rootfs = mounts,
+		.n_rootfs = req->n_rootfs,
+		.io = {.in = req->stdin, .out = req->stdout, .err = req->stderr, .terminal = req->terminal},
+	};
+
+	for (size_t i = 0; i < req->n_rootfs; i++) {
+		const Containerd__Types__Mount *m = req->rootfs[i];
+
+		for (size_t k = 0; k < m->n_options; k++)
+			strv_add(&options[i], m->options[k]);
+		mounts[i] = (struct rootfs_mount){m->type, m->source, m->target, options[i]};
+	}
+
+	int r = container_create(t->container, &creq, err);
+
+	for (size_t i = 0; i < req->n_rootfs; i++)
+		strv_free(options[i]);
+	free(options);
+	free(mounts);
+	return r;
+}
+
+HANDLER(task_create)
+{
+	REQUEST(CreateTaskRequest);
+	REPLY(CreateTaskResponse);
+	struct service *s = ctx;
+	_cleanup_json_ struct json_object *spec = NULL;
+	_cleanup_task_ struct task *t = NULL;
+	struct process_status status;
+	const char *pod;
+
+	s->touched = true;
+	if (!str_id_valid(req->id))
+		return err_set(err, -ERR_INVALID, "container id \"%s\" is not valid", req->id);
+	if (!str_empty(req->checkpoint))
+		return err_set(err, -ERR_UNIMPLEMENTED, "create %s: restore from a checkpoint is not supported", req->id);
+
+	int r = read_spec(req->bundle, &spec, err);
+
+	if (r >= 0)
+		r = pod_of(spec, req->id, &pod, err);
+	if (r < 0)
+		return err_wrap(err, r, "create %s", req->id);
+	if (map_get(&s->tasks, req->id))
+		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
+	r = service_ensure_vm(s, err);
+	if (r < 0)
+		return err_wrap(err, r, "create %s", req->id);
+	t = task_new(s, req->id, pod);
+	if (!t)
+		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
+	r = create_container(t, req, spec, err);
+	if (r < 0) {
+		task_remove(t, NULL);
+		return err_wrap(err, r, "create %s", req->id);
+	}
+	t->created = true;
+	if (container_status(t->container, "", &status, NULL) == 0)
+		rep->pid = status.pid;
+	publish_create(s, req, rep->pid);
+	return 0;
+}
+
+/* ---- Start, Exec ---- */
+
+static void publish_start(struct service *s, const char *id, const char *exec_id, uint32_t pid)
+{
+	if (str_empty(exec_id)) {
+		Containerd__Events__TaskStart *e = pb_new(&containerd__events__task_start__descriptor);
+
+		pb_str(&e->container_id, id);
+		e->pid = pid;
+		publisher_send(s->publisher, "/tasks/start", &e->base);
+		pb_free(e);
+		return;
+	}
+	Containerd__Events__TaskExecStarted *e = pb_new(&containerd__events__task_exec_started__descriptor);
+
+	pb_str(&e->container_id, id);
+	pb_str(&e->exec_id, exec_id);
+	e->pid = pid;
+	publisher_send(s->publisher, "/tasks/exec-started", &e->base);
+	pb_free(e);
+}
+
+HANDLER(task_start)
+{
+	REQUEST(StartRequest);
+	REPLY(StartResponse);
+	struct service *s = ctx;
+	_cleanup_task_ struct task *t = task_find(s, req->id);
+
+	if (!t)
+		return no_container(req->id, err);
+
+	int r = container_start(t->container, req->exec_id, &rep->pid, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "start %s%s%s", req->id, str_empty(req->exec_id) ? "" : " exec ", req->exec_id);
+	publish_start(s, req->id, req->exec_id, rep->pid);
+	container_started(t->container, req->exec_id);
+	return 0;
+}
+
+HANDLER(task_exec)
+{
+	REQUEST(ExecProcessRequest);
+	struct service *s = ctx;
+	_cleanup_task_ struct task *t = task_find(s, req->id);
+	struct stdio_paths io = {.in = req->stdin, .out = req->stdout, .err = req->stderr, .terminal = req->terminal};
+	struct json_object *spec = NULL;
+
+	if (!t)
+		return no_container(req->id, err);
+	if (!str_id_valid(req->exec_id))
+		return err_set(err, -ERR_INVALID, "exec id \"%s\" is not valid", req->exec_id);
+	if (!req->spec || req->spec->value.len == 0)
+		return err_set(err, -ERR_INVALID, "exec %s: the process spec is missing", req->exec_id);
+
+	int r = json_parse((const char *)req->spec->value.data, req->spec->value.len, &spec, err);
+
+	if (r >= 0)
+		r = container_exec(t->container, req->exec_id, &io, spec, err);
+	if (r < 0)
+		return err_wrap(err, r, "exec %s in %s", req->exec_id, req->id);
+
+	Containerd__Events__TaskExecAdded *e = pb_new(&containerd__events__task_exec_added__descriptor);
+
+	pb_str(&e->container_id, req->id);
+	pb_str(&e->exec_id, req->exec_id);
+	publisher_send(s->publisher, "/tasks/exec-added", &e->base);
+	pb_free(e);
+	return 0;
+}
+
+/* ---- State, Wait, Kill, Delete ---- */
+
+static Containerd__V1__Types__Status status_of(enum process_state state)
+{
+	switch (state) {
+	case PROCESS_CREATED:
+		return CONTAINERD__V1__TYPES__STATUS__CREATED;
+	case PROCESS_RUNNING:
+		return CONTAINERD__V1__TYPES__STATUS__RUNNING;
+	case PROCESS_TERMINATED:
+		return CONTAINERD__V1__TYPES__STATUS__STOPPED;
+	default:
+		return CONTAINERD__V1__TYPES__STATUS__UNKNOWN;
+	}
+}
+
+HANDLER(task_state)
+{
+	REQUEST(StateRequest);
+	REPLY(StateResponse);
+	_cleanup_task_ struct task *t = task_find(ctx, req->id);
+	struct process_status status;
+
+	if (!t)
+		return no_container(req->id, err);
+
+	int r = container_status(t->container, req->exec_id, &status, err);
+
+	if (r < 0)
+		return r;
+	pb_str(&rep->id, str_empty(req->exec_id) ? req->id : req->exec_id);
+	pb_str(&rep->bundle, container_bundle(t->container));
+	pb_str(&rep->stdin, status.in);
+	pb_str(&rep->stdout, status.out);
+	pb_str(&rep->stderr, status.err);
+	pb_str(&rep->exec_id, req->exec_id);
+	rep->pid = status.pid;
+	rep->status = status_of(status.state);
+	rep->terminal = status.terminal;
+	rep->exit_status = status.exit_status;
+	rep->exited_at = pb_time(status.exited_at);
+	return 0;
+}
+
+HANDLER(task_wait)
+{
+	REQUEST(WaitRequest);
+	REPLY(WaitResponse);
+	_cleanup_task_ struct task *t = task_find(ctx, req->id);
+	struct process_status status;
+
+	if (!t)
+		return no_container(req->id, err);
+
+	int r = container_status(t->container, req->exec_id, &status, err);
+
+	if (r < 0)
+		return r;
+	if (status.state != PROCESS_TERMINATED) {
+		task_park_wait(t, req->exec_id, call);
+		return TTRPC_PARKED;
+	}
+	rep->exit_status = status.exit_status;
+	rep->exited_at = pb_time(status.exited_at);
+	return 0;
+}
+
+HANDLER(task_kill)
+{
+	REQUEST(KillRequest);
+	_cleanup_task_ struct task *t = task_find(ctx, req->id);
+
+	if (!t)
+		return no_container(req->id, err);
+
+	int r = container_kill(t->container, req->exec_id, req->signal, req->all, err);
+
+	return r < 0 ? err_wrap(err, r, "kill %s", req->id) : 0;
+}
+
+static void publish_delete(struct service *s, const char *id, const struct process_status *status)
+{
+	Containerd__Events__TaskDelete *e = pb_new(&containerd__events__task_delete__descriptor);
+
+	pb_str(&e->container_id, id);
+	pb_str(&e->id, id);
+	e->pid = status->pid;
+	e->exit_status = status->exit_status;
+	e->exited_at = pb_time(status->exited_at);
+	publisher_send(s->publisher, "/tasks/delete", &e->base);
+	pb_free(e);
+}
+
+HANDLER(task_delete)
+{
+	REQUEST(DeleteRequest);
+	REPLY(DeleteResponse);
+	struct service *s = ctx;
+	_cleanup_task_ struct task *t = task_find(s, req->id);
+	struct process_status status;
+
+	if (!t)
+		return no_container(req->id, err);
+
+	int r = container_delete(t->container, req->exec_id, &status, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "delete %s", req->id);
+	status.exec_id = req->exec_id;
+	rep->pid = status.pid;
+	rep->exit_status = status.exit_status;
+	rep->exited_at = pb_time(status.exited_at);
+	task_answer_waits(t, &status);
+	if (!str_empty(req->exec_id))
+		return 0;
+	publish_delete(s, req->id, &status);
+	/* Two Deletes may have come together: the table may hold another task of this name by now. */
+	if (map_get(&s->tasks, t->id) == t)
+		task_remove(t, &status);
+	return 0;
+}
+
+/* ---- the rest ---- */
+
+HANDLER(task_pids)
+{
+	REQUEST(PidsRequest);
+	_cleanup_task_ struct task *t = task_find(ctx, req->id);
+	_cleanup_free_ uint32_t *pids = NULL;
+	_cleanup_free_ const char **exec_ids = NULL;
+	size_t n;
+
+	if (!t)
+		return no_container(req->id, err);
+
+	int r = container_pids(t->container, &pids, &exec_ids, &n, err);
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		Containerd__V1__Types__ProcessInfo *p = pb_new(&containerd__v1__types__process_info__descriptor);
+
+		p->pid = pids[i];
+		if (!str_empty(exec_ids[i])) {
+			Containerd__Runc__V1__ProcessDetails d = CONTAINERD__RUNC__V1__PROCESS_DETAILS__INIT;
+			_cleanup_free_ char *exec_id = mem_strdup(exec_ids[i]);
+
+			d.exec_id = exec_id;
+			p->info = pb_any(&d.base);
+		}
+		pb_append(reply, "processes", p);
+	}
+	return r;
+}
+
+HANDLER(task_resize)
+{
+	REQUEST(ResizePtyRequest);
+	_cleanup_task_ struct task *t = task_find(ctx, req->id);
+
+	if (!t)
+		return no_container(req->id, err);
+	if (req->width > UINT16_MAX || req->height > UINT16_MAX)
+		return err_set(err, -ERR_INVALID, "resize: %u × %u is too large", req->width, req->height);
+	return container_resize(t->container, req->exec_id, (uint16_t)req->width, (uint16_t)req->height, err);
+}
+
+HANDLER(task_close_io)
+{
+	REQUEST(CloseIORequest);
+	_cleanup_task_ struct task *t = task_find(ctx, req->id);
+
+	if (!t)
+		return no_container(req->id, err);
+	return req->stdin ? container_close_stdin(t->container, req->exec_id, err) : 0;
+}
+
+/* Asked again by a restarted daemon: must not wait for the guest. A sandbox id is known even without a task of that name. */
+HANDLER(task_connect)
+{
+	REQUEST(ConnectRequest);
+	REPLY(ConnectResponse);
+	struct service *s = ctx;
+	_cleanup_task_ struct task *t = task_find(s, req->id);
+	struct process_status status;
+
+	if (!t && !str_eq(req->id, s->options->sandbox))
+		return no_container(req->id, err);
+	rep->shim_pid = (uint32_t)getpid();
+	if (t && container_status(t->container, "", &status, NULL) == 0)
+		rep->task_pid = status.pid;
+	return 0;
+}
+
+HANDLER(task_shutdown)
+{
+	struct service *s = ctx;
+
+	if (s->tasks.len == 0)
+		service_shutdown(s);
+	return 0;
+}
+
+HANDLER(task_unimplemented)
+{
+	return err_set(err, -ERR_UNIMPLEMENTED, "%s is not supported by io.containerd.lcow.v2 yet",
+		       request->descriptor->short_name);
+}
+
+#define ROW(name, request, reply, handler) \
+	{name, &containerd__task__v2__##request##__descriptor, reply, handler}
+#define REPLY_TYPE(x) &containerd__task__v2__##x##__descriptor
+#define EMPTY &google__protobuf__empty__descriptor
+
+static const struct ttrpc_method methods[] = {
+	ROW("State", state_request, REPLY_TYPE(state_response), task_state),
+	ROW("Create", create_task_request, REPLY_TYPE(create_task_response), task_create),
+	ROW("Start", start_request, REPLY_TYPE(start_response), task_start),
+	ROW("Delete", delete_request, REPLY_TYPE(delete_response), task_delete),
+	ROW("Pids", pids_request, REPLY_TYPE(pids_response), task_pids),
+	ROW("Pause", pause_request, EMPTY, task_unimplemented),
+	ROW("Resume", resume_request, EMPTY, task_unimplemented),
+	ROW("Checkpoint", checkpoint_task_request, EMPTY, task_unimplemented),
+	ROW("Kill", kill_request, EMPTY, task_kill),
+	ROW("Exec", exec_process_request, EMPTY, task_exec),
+	ROW("ResizePty", resize_pty_request, EMPTY, task_resize),
+	ROW("CloseIO", close_iorequest, EMPTY, task_close_io),
+	ROW("Update", update_task_request, EMPTY, task_unimplemented),
+	ROW("Wait", wait_request, REPLY_TYPE(wait_response), task_wait),
+	ROW("Stats", stats_request, REPLY_TYPE(stats_response), task_unimplemented),
+	ROW("Connect", connect_request, REPLY_TYPE(connect_response), task_connect),
+	ROW("Shutdown", shutdown_request, EMPTY, task_shutdown),
+};
+
+/* The messages are the same; only the service's name differs. */
+const struct ttrpc_service task_service_v2 = {"containerd.task.v2.Task", methods, ARRAY_SIZE(methods)};
+const struct ttrpc_service task_service_v3 = {"containerd.task.v3.Task", methods, ARRAY_SIZE(methods)};

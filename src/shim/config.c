@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/config.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <ini.h>
+#include <pwd.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "google/protobuf/any.pb-c.h"
+#include "runtimeoptions.pb-c.h"
+
+enum { CONFIG_MAX = 64 << 10 };
+
+static const char host_path[] = "/etc/lcow/lcow.conf";
+
+void shim_config_init(struct shim_config *c)
+{
+	*c = (struct shim_config){
+		.run_dir = mem_strdup("/run/lcow"),
+		.scratch_dir = mem_strdup("/var/lib/lcow"),
+		.boot_files = mem_strdup("/usr/lib/lcow/uvm"),
+		.qemu = mem_strdup("qemu-system-x86_64"),
+		.vhost_device_vsock = mem_strdup("vhost-device-vsock"),
+		.log_level = LOG_INFO,
+		.memory_mb = 512,
+		.scratch_bytes = 10ull << 30,
+		.cpus = 1,
+		.qemu_uid = 65534,
+		.qemu_gid = 65534,
+	};
+}
+
+void shim_config_free(struct shim_config *c)
+{
+	free(c->run_dir);
+	free(c->scratch_dir);
+	free(c->boot_files);
+	free(c->qemu);
+	free(c->vhost_device_vsock);
+	free(c->kernel_args);
+	*c = (struct shim_config){0};
+}
+
+/* ---- one setter per kind of value; each says what it would have taken ---- */
+
+static const char *set_path(void *to, const char *value)
+{
+	if (value[0] != '/' || strstr(value, "/../"))
+		return "an absolute path";
+	str_set(to, value);
+	return NULL;
+}
+
+static const char *set_program(void *to, const char *value)
+{
+	if (!*value)
+		return "a program";
+	str_set(to, value);
+	return NULL;
+}
+
+static const char *set_text(void *to, const char *value)
+{
+	str_set(to, value);
+	return NULL;
+}
+
+static const char *set_accel(void *to, const char *value)
+{
+	static const char *const names[] = {"auto", "kvm", "tcg"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (str_eq(value, names[i])) {
+			*(enum vm_accel *)to = (enum vm_accel)i;
+			return NULL;
+		}
+	}
+	return "auto, kvm or tcg";
+}
+
+static const char *set_transport(void *to, const char *value)
+{
+	static const char *const names[] = {"auto", "serial", "vhost-vsock", "vhost-user-vsock"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (str_eq(value, names[i])) {
+			*(enum vm_transport *)to = (enum vm_transport)i;
+			return NULL;
+		}
+	}
+	return "auto, serial, vhost-vsock or vhost-user-vsock";
+}
+
+static const char *set_upper(void *to, const char *value)
+{
+	enum rootfs_upper *upper = to;
+
+	if (!str_eq(value, "guest") && !str_eq(value, "host"))
+		return "guest or host";
+	*upper = str_eq(value, "host") ? ROOTFS_UPPER_HOST : ROOTFS_UPPER_GUEST;
+	return NULL;
+}
+
+static const char *set_level(void *to, const char *value)
+{
+	return log_level_parse(value, to) < 0 ? "trace, debug, info, warn or error" : NULL;
+}
+
+static const char *set_memory(void *to, const char *value)
+{
+	uint64_t bytes;
+
+	if (str_size(value, &bytes) < 0 || bytes < 64ull << 20 || bytes > 64ull << 40)
+		return "a size from 64M on, such as 512M";
+	*(uint64_t *)to = bytes >> 20;
+	return NULL;
+}
+
+static const char *set_scratch(void *to, const char *value)
+{
+	uint64_t bytes;
+
+	if (str_size(value, &bytes) < 0 || bytes < 16ull << 20 || bytes > 16ull << 40)
+		return "a size from 16M on, such as 10G";
+	*(uint64_t *)to = bytes & ~4095ull;
+	return NULL;
+}
+
+static const char *set_cpus(void *to, const char *value)
+{
+	uint64_t n;
+
+	if (str_u64(value, &n) < 0 || n < 1 || n > 255)
+		return "a number from 1 to 255";
+	*(unsigned *)to = (unsigned)n;
+	return NULL;
+}
+
+static const char *set_bool(void *to, const char *value)
+{
+	return str_bool(value, to) < 0 ? "true or false" : NULL;
+}
+
+static const char *set_user(void *to, const char *value)
+{
+	struct shim_config *c = CONTAINER_OF(to, struct shim_config, qemu_uid);
+	uint64_t id;
+
+	if (str_u64(value, &id) == 0 && id < UINT32_MAX) {
+		c->qemu_uid = (uid_t)id;
+		c->qemu_gid = (gid_t)id;
+		return NULL;
+	}
+	const struct passwd *pw = getpwnam(value);
+
+	if (!pw)
+		return "a user name that exists, or a number";
+	c->qemu_uid = pw->pw_uid;
+	c->qemu_gid = pw->pw_gid;
+	return NULL;
+}
+
+/**
+ * struct key - a row of the configuration
+ * @host_only:	start and delete must agree on it: only the host's file may set it
+ */
+struct key {
+	const char *name;
+	const char *(*set)(void *to, const char *value);
+	size_t offset;
+	bool host_only;
+};
+
+#define ROW(name, set, member, ...) {name, set, offsetof(struct shim_config, member), __VA_ARGS__}
+
+static const struct key keys[] = {
+	ROW("run_dir", set_path, run_dir, true),
+	ROW("scratch_dir", set_path, scratch_dir, true),
+	ROW("boot_files", set_path, boot_files, false),
+	ROW("qemu", set_program, qemu, false),
+	ROW("vhost_device_vsock", set_program, vhost_device_vsock, false),
+	ROW("kernel_args", set_text, kernel_args, false),
+	ROW("accel", set_accel, accel, false),
+	ROW("transport", set_transport, transport, false),
+	ROW("upper", set_upper, upper, false),
+	ROW("log_level", set_level, log_level, false),
+	ROW("memory", set_memory, memory_mb, false),
+	ROW("scratch", set_scratch, scratch_bytes, false),
+	ROW("cpus", set_cpus, cpus, false),
+	ROW("qemu_user", set_user, qemu_uid, false),
+	ROW("deny_writable_shares", set_bool, deny_writable_shares, false),
+};
+
+/**
+ * enum source - where a text came from
+ * @HOST_FILE:	the host's own file: may set everything
+ * @OPTIONS_FILE: a file that runtime options name
+ * @OPTIONS_TABLE: the table of runtime options itself, TOML: no section, quoted strings, containerd's own two keys
+ */
+enum source { HOST_FILE, OPTIONS_FILE, OPTIONS_TABLE };
+
+struct reading {
+	struct shim_config *config;
+	enum source source;
+	char why[256];
+};
+
+static bool set_pair(struct reading *r, const char *name, const char *value)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (!str_eq(name, keys[i].name))
+			continue;
+		if (keys[i].host_only && r->source != HOST_FILE) {
+			snprintf(r->why, sizeof(r->why), "%s can only be set in the host's configuration", name);
+			return false;
+		}
+		const char *want = keys[i].set((char *)r->config + keys[i].offset, value);
+
+		if (want)
+			snprintf(r->why, sizeof(r->why), "%s = %s: %s is wanted", name, value, want);
+		return !want;
+	}
+	snprintf(r->why, sizeof(r->why), "unknown key %s", name);
+	return false;
+}
+
+/* Called for each "name = value": 1 is fine, 0 makes ini_parse_string() return the line. */
+static int on_pair(void *user, const char *section, const char *name, const char *value)
+{
+	struct reading *r = user;
+	size_t len = strlen(value);
+
+	if (r->source != OPTIONS_TABLE) {
+		if (str_eq(section, "lcow"))
+			return set_pair(r, name, value);
+		snprintf(r->why, sizeof(r->why), "unknown section [%s]; [lcow] is meant", section);
+		return 0;
+	}
+	if (str_eq(name, "TypeUrl") || str_eq(name, "ConfigPath"))
+		return 1;
+
+	bool quoted = len >= 2 && (*value == '"' || *value == '\'') && value[len - 1] == *value;
+	_cleanup_free_ char *bare = quoted ? mem_strndup(value + 1, len - 2) : mem_strdup(value);
+
+	return set_pair(r, name, bare);
+}
+
+static int read_text(struct shim_config *c, const char *name, const char *text, enum source source, struct err *err)
+{
+	struct reading r = {.config = c, .source = source};
+	int line = ini_parse_string(text, on_pair, &r);
+
+	if (line == 0)
+		return 0;
+	if (line < 0)
+		return err_set(err, -ERR_INVALID, "%s cannot be read", name);
+	return err_set(err, -ERR_INVALID, "%s, line %d: %s", name, line, *r.why ? r.why : "neither [section] nor name = value");
+}
+
+int shim_config_text(struct shim_config *c, const char *name, const char *text, bool host, struct err *err)
+{
+	return read_text(c, name, text, host ? HOST_FILE : OPTIONS_FILE, err);
+}
+
+static int read_file(struct shim_config *c, const char *path, enum source source, struct err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = file_read(path, CONFIG_MAX, &text, &len);
+
+	if (r < 0)
+		return err_sys(err, r == -ENOENT ? r : -ERR_INVALID, "configuration %s", path);
+	return read_text(c, path, text, source, err);
+}
+
+int shim_config_host(struct shim_config *c, struct err *err)
+{
+	const char *path = getenv("LCOW_CONFIG");
+
+	if (path)
+		return read_file(c, path, HOST_FILE, err);
+
+	int r = read_file(c, host_path, HOST_FILE, err);
+
+	return r == -ENOENT ? 0 : r;
+}
+
+int shim_config_options(struct shim_config *c, const void *packed, size_t len, struct err *err)
+{
+	Google__Protobuf__Any *any = google__protobuf__any__unpack(NULL, len, packed);
+	int r = 0;
+
+	if (!any)
+		return err_set(err, -ERR_INVALID, "runtime options are no google.protobuf.Any");
+	if (str_eq(any->type_url, "runtimeoptions.v1.Options") ||
+	    str_eq(any->type_url, "types.containerd.io/runtimeoptions.v1.Options")) {
+		Runtimeoptions__V1__Options *o =
+			runtimeoptions__v1__options__unpack(NULL, any->value.len, any->value.data);
+
+		if (!o) {
+			r = err_set(err, -ERR_INVALID, "runtime options of type %s cannot be decoded", any->type_url);
+		} else if (!str_empty(o->config_path)) {
+			r = read_file(c, o->config_path, OPTIONS_FILE, err);
+		} else if (o->config_body.len > 0 && o->config_body.len <= CONFIG_MAX) {
+			_cleanup_free_ char *text = mem_strndup((const char *)o->config_body.data, o->config_body.len);
+
+			r = read_text(c, "runtime options", text, OPTIONS_TABLE, err);
+		}
+		if (o)
+			runtimeoptions__v1__options__free_unpacked(o, NULL);
+	}
+	google__protobuf__any__free_unpacked(any, NULL);
+	return r;
+}

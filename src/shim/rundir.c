@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/rundir.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/uuid.h"
+#include "shim/config.h"
+
+enum { RECORD_MAX = 4096, KEY_LEN = 32, KILL_WAIT_MS = 3000 };
+
+int rundir_init(struct rundir *r, const struct shim_config *config, const char *socket_dir, const char *address,
+		const char *namespace, const char *group, struct err *err)
+{
+	char hash[65];
+	_cleanup_free_ char *joined = str_printf("%s/%s/%s", address, namespace, group);
+
+	sha256_hex(joined, strlen(joined), hash);
+
+	_cleanup_free_ char *socket = str_printf("%s/%s", socket_dir, hash);
+
+	if (strlen(socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
+		return err_set(err, -ERR_INVALID, "socket directory %s is too long: 40 characters are safe", socket_dir);
+	r->key = mem_strndup(hash, KEY_LEN);
+	r->path = str_printf("%s/%s", config->run_dir, r->key);
+	r->scratch = str_printf("%s/%s", config->scratch_dir, r->key);
+	r->socket = TAKE_PTR(socket);
+	return 0;
+}
+
+void rundir_free(struct rundir *r)
+{
+	free(r->key);
+	free(r->path);
+	free(r->socket);
+	free(r->scratch);
+	*r = (struct rundir){0};
+}
+
+static int record(const char *dir, const char *name, const char *text)
+{
+	_cleanup_free_ char *path = str_printf("%s/%s", dir, name);
+
+	return file_write(path, text, strlen(text), 0600);
+}
+
+int rundir_create(const struct rundir *r, struct err *err)
+{
+	int k = rundir_clean(r->path, 0, err);
+
+	if (k < 0)
+		return err_wrap(err, k, "clean up after a former sandbox");
+	k = dir_make(r->path, 0700);
+	if (k >= 0)
+		k = record(r->path, "socket", r->socket);
+	if (k >= 0)
+		k = record(r->path, "scratch", r->scratch);
+	if (k < 0)
+		return err_sys(err, k, "make run directory %s", r->path);
+	return 0;
+}
+
+uint64_t process_start_time(pid_t pid)
+{
+	_cleanup_free_ char *path = str_printf("/proc/%d/stat", pid);
+	_cleanup_free_ char *stat = NULL;
+	size_t len;
+	uint64_t start;
+
+	if (file_read(path, RECORD_MAX, &stat, &len) < 0)
+		return 0;
+
+	/* The name in parentheses may hold anything: count fields from behind it. State is field 3. */
+	const char *p = strrchr(stat, ')');
+
+	for (int field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	return p && sscanf(p, " %" SCNu64, &start) == 1 ? start : 0;
+}
+
+int rundir_record_pid(const char *path, const char *name, pid_t pid)
+{
+	_cleanup_free_ char *file = str_printf("%s.pid", name);
+	_cleanup_free_ char *text = str_printf("%d %" PRIu64 "\n", pid, process_start_time(pid));
+
+	return record(path, file, text);
+}
+
+/* A pidfd of the recorded process, if it is still that one. */
+static int open_recorded(const char *dir, const char *name)
+{
+	_cleanup_free_ char *path = str_printf("%s/%s", dir, name);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int pid;
+	uint64_t start;
+
+	if (file_read(path, RECORD_MAX, &text, &len) < 0)
+		return -ENOENT;
+	if (sscanf(text, "%d %" SCNu64, &pid, &start) != 2 || pid <= 1 || pid == getpid())
+		return -ESRCH;
+
+	_cleanup_fd_ int fd = pidfd_open(pid, 0);
+
+	/* Compared after the pidfd is held: from here on the pid cannot become another process. */
+	if (fd < 0 || process_start_time(pid) != start)
+		return -ESRCH;
+	return TAKE_FD(fd);
+}
+
+static bool ended(int pidfd, int wait_ms)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&p, 1, wait_ms) > 0;
+}
+
+static int end_recorded(const char *dir, const char *name, unsigned grace_ms)
+{
+	_cleanup_fd_ int pidfd = open_recorded(dir, name);
+
+	if (pidfd < 0)
+		return 0;
+	if (grace_ms > 0) {
+		pidfd_send_signal(pidfd, SIGTERM, NULL, 0);
+		if (ended(pidfd, (int)grace_ms))
+			return 0;
+	}
+	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+	return ended(pidfd, KILL_WAIT_MS) ? 0 : -EBUSY;
+}
+
+/* What a record names, if it is an absolute path. */
+static char *read_record(const char *dir, const char *name)
+{
+	_cleanup_free_ char *path = str_printf("%s/%s", dir, name);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+
+	if (file_read(path, RECORD_MAX, &text, &len) < 0 || text[0] != '/')
+		return NULL;
+	return TAKE_PTR(text);
+}
+
+int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
+{
+	static const char *const daemons[] = {"qemu.pid", "vsock.pid"};
+	int first = 0;
+
+	if (access(path, F_OK) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, -errno, "run directory %s", path);
+
+	/* The shim first: nothing else appears once it is gone. It may have removed everything itself by then. */
+	int r = end_recorded(path, "shim.pid", grace_ms);
+
+	if (r < 0)
+		first = err_sys(err, r, "end the shim of %s", path);
+	for (size_t i = 0; i < ARRAY_SIZE(daemons); i++) {
+		r = end_recorded(path, daemons[i], 0);
+		if (r < 0 && first == 0)
+			first = err_sys(err, r, "end %s of %s", daemons[i], path);
+	}
+	_cleanup_free_ char *socket = read_record(path, "socket");
+	_cleanup_free_ char *scratch = read_record(path, "scratch");
+
+	if (socket && unlink(socket) < 0 && errno != ENOENT && first == 0)
+		first = err_sys(err, -errno, "remove socket %s", socket);
+	r = scratch ? dir_remove(scratch) : 0;
+	if (r < 0 && first == 0)
+		first = err_sys(err, r, "remove scratch images %s", scratch);
+	/* The records go last, and only when nothing that they name is left. */
+	r = first == 0 ? dir_remove(path) : 0;
+	if (r < 0)
+		first = err_sys(err, r, "remove run directory %s", path);
+	return first;
+}
