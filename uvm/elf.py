@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The little of ELF64 that the boot files need.
+
+What is read: the libraries a program asks for, one named section, and the loadable segments.
+Format: System V ABI, "Object Files" and "Dynamic Linking"; little endian, 64 bit only.
+"""
+
+import struct
+
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
+DT_NEEDED, DT_STRTAB = 1, 5
+
+EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+PHDR = struct.Struct("<IIQQQQQQ")
+SHDR = struct.Struct("<IIQQQQIIQQ")
+
+
+class Elf:
+    def __init__(self, data):
+        if data[:6] != b"\x7fELF\x02\x01":
+            raise ValueError("not a little endian ELF64 file")
+        self.data = data
+        self.header = EHDR.unpack_from(data)
+        phoff, shoff = self.header[5], self.header[6]
+        phnum, shnum = self.header[10], self.header[12]
+        self.segments = [PHDR.unpack_from(data, phoff + i * PHDR.size) for i in range(phnum)]
+        self.sections = [SHDR.unpack_from(data, shoff + i * SHDR.size) for i in range(shnum)]
+
+    def segment(self, kind):
+        """The bytes of the first segment of this type, or none."""
+        for p_type, _, offset, _, _, filesz, _, _ in self.segments:
+            if p_type == kind:
+                return self.data[offset : offset + filesz]
+        return b""
+
+    def section(self, name):
+        """The bytes of the section of this name, or none."""
+        names = self.sections[self.header[13]][4]
+        for section in self.sections:
+            if _string(self.data, names + section[0]) == name:
+                return self.data[section[4] : section[4] + section[5]]
+        return b""
+
+    def interpreter(self):
+        return self.segment(PT_INTERP).rstrip(b"\0").decode()
+
+    def needed(self):
+        """The libraries (sonames) that the dynamic linker will look for."""
+        dynamic = list(struct.iter_unpack("<QQ", self.segment(PT_DYNAMIC)))
+        strings = [self._offset(value) for tag, value in dynamic if tag == DT_STRTAB]
+        return [_string(self.data, strings[0] + value) for tag, value in dynamic if tag == DT_NEEDED]
+
+    def _offset(self, address):
+        for p_type, _, offset, vaddr, _, filesz, _, _ in self.segments:
+            if p_type == PT_LOAD and vaddr <= address < vaddr + filesz:
+                return offset + address - vaddr
+        raise ValueError(f"address {address:#x} is in no segment")
+
+
+def _string(data, offset):
+    return data[offset : data.index(b"\0", offset)].decode()
+
+
+def loadable_only(data):
+    """A kernel reduced to what a boot loader loads: the segments, without sections or anything else.
+
+    A VMM maps the whole file for as long as the VM lives, so what is never loaded is left out. The
+    notes stay: one of them is the PVH entry point. They lie within a loadable segment.
+    """
+    elf = Elf(data)
+    loads = [p for p in elf.segments if p[0] == PT_LOAD]
+    notes = [p for p in elf.segments if p[0] == PT_NOTE]
+    end = EHDR.size + (len(loads) + len(notes)) * PHDR.size
+    out, headers, moved = bytearray(end), [], []
+    for p_type, flags, offset, vaddr, paddr, filesz, memsz, align in loads:
+        out += bytes(-len(out) % 4096)
+        # Zeros at the end (the kernel's bss, kept in the file by its build) need no room in a file.
+        body = data[offset : offset + filesz].rstrip(b"\0")
+        moved.append((offset, len(body), len(out)))
+        headers.append((p_type, flags, len(out), vaddr, paddr, len(body), memsz, 4096))
+        out += body
+    for p_type, flags, offset, vaddr, paddr, filesz, memsz, align in notes:
+        home = [new + offset - old for old, size, new in moved if old <= offset < old + size]
+        if not home:
+            raise ValueError("the kernel's notes lie outside of what is loaded")
+        headers.append((p_type, flags, home[0], vaddr, paddr, filesz, memsz, align))
+    ident, e_type, machine, version, entry = elf.header[:5]
+    EHDR.pack_into(out, 0, ident, e_type, machine, version, entry, EHDR.size, 0, elf.header[7],
+                   EHDR.size, PHDR.size, len(headers), SHDR.size, 0, 0)
+    for i, header in enumerate(headers):
+        PHDR.pack_into(out, EHDR.size + i * PHDR.size, *header)
+    return bytes(out)
