@@ -64,7 +64,7 @@ void task_answer_waits(struct task *t, const struct process_status *status)
 	}
 }
 
-static CO void on_exit(const char *container, const struct process_status *status, void *arg)
+static CO void on_task_exit(const char *container, const struct process_status *status, void *arg)
 {
 	struct task *t = arg;
 	Containerd__Events__TaskExit *e = pb_new(&containerd__events__task_exit__descriptor);
@@ -85,7 +85,7 @@ struct task *task_new(struct service *s, const char *id, const char *pod)
 		return NULL;
 
 	struct task *t = NEW0(struct task);
-	struct container_events events = {.exited = on_exit, .arg = t};
+	struct container_events events = {.exited = on_task_exit, .arg = t};
 
 	t->service = s;
 	t->id = mem_strdup(id);

@@ -29,7 +29,7 @@
  * A server that nobody knows ends by itself: when no task was created within a minute of the last connection's end, or when
  * its bundle is gone and nobody is connected. That containerd is away is no reason.
  */
-enum { IDLE_CHECK_SEC = 5, IDLE_MAX_SEC = 60, FLUSH_SEC = 2, DRAIN_MS = 3000 };
+enum { IDLE_CHECK_SEC = 5, IDLE_MAX_SEC = 60, FLUSH_SEC = 2, DRAIN_MS = 3000, OPTIONS_MAX = 4 << 20 };
 
 /**
  * struct serving - the process
@@ -77,7 +77,7 @@ static int read_config(struct serving *s, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (file_read(path, JSON_TEXT_MAX, &options, &len) < 0)
+	if (file_read(path, OPTIONS_MAX, &options, &len) < 0)
 		return 0;
 	return shim_config_options(&s->config, options, len, err);
 }
