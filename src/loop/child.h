@@ -22,7 +22,8 @@ struct err;
  * @pdeathsig:	signal that it gets when this process dies, 0 for none
  * @setsid:	start a session of its own
  * @prepare:	runs in the child just before execve(), on failure its negative errno is reported by child_spawn(); no
- *		allocation, no locks; may be NULL
+ *		allocation, no locks, nothing that waits: the parent does for it; may be NULL. The parent's fds are still
+ *		open in it, but those from @n_fds on by their old numbers only where these are beyond fd 2 and @n_fds
  * @prepare_arg: for @prepare
  */
 struct child_spec {
@@ -72,7 +73,8 @@ static inline void child_freep(struct child **c)
  * @ret_output:	stdout and stderr together, at most 64 KiB, NUL-terminated; may be NULL
  * @err:	names the program and quotes the last line of output when it fails
  *
- * Return: exit status (128 + signal when killed), or negative errno. Cancelled or timed out: the child is killed and reaped
+ * Return: exit status (128 + signal when killed; @err is filled when it is not 0, with the code -EIO), or negative errno.
+ * Cancelled or timed out: the child is killed and reaped
  */
 CO int child_run(const char *const *argv, const char *input, char **ret_output, struct err *err);
 

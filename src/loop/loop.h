@@ -9,16 +9,26 @@
 
 /*
  * One epoll loop for the one thread of the process. Callbacks run on the loop's own stack and never suspend; work of
- * several steps runs in coroutines (co.h). Any loop turn over 50 ms is logged with a backtrace.
+ * several steps runs in coroutines (co.h).
+ *
+ * What holds the loop up for more than 50 ms is logged when it is over: a coroutine by its name and note, a callback by
+ * its address (addr2line finds the name; a backtrace would need a signal handler, which this house does without).
  */
 
-/** loop_init() - make the loop; once per process (a unit test pairs it with loop_fini()); Return: 0 or negative errno */
+/**
+ * loop_init() - make the loop; once per process (a unit test pairs it with loop_fini())
+ *
+ * SIGPIPE is ignored from here on: a broken target is an EPIPE (children start with default dispositions again). The
+ * signal mask must be changed by loop_signal() only, since coroutines are switched to with the mask that it keeps.
+ *
+ * Return: 0 or negative errno
+ */
 int loop_init(void);
 /** loop_run() - turn until loop_stop(); Return: the code given to loop_stop() */
 int loop_run(void);
 /** loop_stop() - let loop_run() return @code after this turn */
 void loop_stop(int code);
-/** loop_fini() - free the loop; every watch, timer and coroutine must be gone (logged and asserted) */
+/** loop_fini() - free the loop, worker threads too; every watch, timer and coroutine must be gone (logged and asserted) */
 void loop_fini(void);
 
 /**
@@ -30,7 +40,8 @@ typedef void (*loop_watch_fn)(int fd, uint32_t events, void *arg);
 /**
  * loop_watch_new() - call @fn whenever @fd has one of @events (EPOLLIN, EPOLLOUT; EPOLLERR and EPOLLHUP always)
  *
- * A regular file, which epoll refuses, counts as always ready. Events may be 0: nothing but errors then.
+ * A regular file, which epoll refuses, counts as always ready. Events may be 0: nothing but errors then; but a peer that
+ * has hung up is told again and again, so free a watch that shall rest. An fd may have several watches.
  *
  * Return: 0 or negative errno
  */
