@@ -467,7 +467,7 @@ static void on_signal(int fd, uint32_t events, void *arg)
 
 static int signals_apply(void)
 {
-	int fd = signalfd(loop.sigfd, &loop.handled, SFD_CLOEXEC | SFD_NONBLOCK);
+	int fd = signalfd(loop.sigfd >= 0 ? loop.sigfd : -1, &loop.handled, SFD_CLOEXEC | SFD_NONBLOCK);
 	int r;
 
 	if (fd < 0)
