@@ -13,15 +13,15 @@ struct json_object;
 
 /*
  * JSON by tables, on json-c. One table per struct is its decoder, encoder, validator and destructor. Names match exactly;
- * what a table does not name is skipped. Depth is at most 32, a text at most JSON_TEXT_MAX bytes.
+ * what a table does not name is skipped. Depth is at most 32, a text at most JSON_TEXT_MAX bytes and JSON_ITEMS_MAX values.
  */
 
 enum { JSON_TEXT_MAX = 4 << 20, JSON_ITEMS_MAX = 65536 };
 
 /**
- * enum json_type - C type of a field, and its JSON form
+ * enum json_form - C type of a field, and its JSON form
  */
-enum json_type {
+enum json_form {
 	JSON_BOOL,	/* bool */
 	JSON_U8,	/* uint8_t: number in range */
 	JSON_U16,	/* uint16_t */
@@ -42,15 +42,23 @@ enum json_type {
 
 enum {
 	JSON_REQUIRED = 1,	/* absent or null is an error */
-	JSON_OMITEMPTY = 2,	/* not written when false, 0, NULL or empty (as in Go) */
+	JSON_OMITEMPTY = 2,	/* not written when false, 0, NULL or empty; an embedded struct always is (as in Go) */
+	JSON_GUID = 4,		/* an absent string is written as the null GUID */
 };
+
+/*
+ * What is written for nothing, without JSON_OMITEMPTY: "" for JSON_STRING and JSON_TEXT, [] and {} for the vectors and
+ * arrays, null for JSON_POINTER and JSON_RAW. null is read as absent, "" of a JSON_TEXT too. Numbers must be integral and
+ * in range. Of duplicate members the last one counts. Text that is not UTF-8, or that holds a NUL, is refused; what is
+ * written has U+FFFD where a C string was not UTF-8.
+ */
 
 /**
  * struct json_field - a row: one field
  */
 struct json_field {
 	const char *name;
-	enum json_type type;
+	enum json_form type;
 	size_t offset;
 	unsigned flags;
 	const struct json_table *sub;
