@@ -44,7 +44,11 @@ bool io_wants(const struct io *io, int stream);
 int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg, struct err *err);
 /** io_close_stdin() - deliver what is in the FIFO already, then the end; idempotent; before io_start() it is remembered */
 void io_close_stdin(struct io *io);
-/** io_drain() - wait until stdout and stderr were relayed to their end, at most @usec; then close every upstream end that this shim holds, so that readers see the end */
+/**
+ * io_drain() - wait until stdout and stderr were relayed to their end, then close every upstream end that this shim holds,
+ * so that readers see the end
+ * @usec:	how long a reader may take nothing at all before the rest is given up (and logged)
+ */
 CO void io_drain(struct io *io, uint64_t usec);
 struct io *io_free(struct io *io);
 

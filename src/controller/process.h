@@ -80,6 +80,8 @@ void process_close_stdin(struct process *p);
 /** process_delete() - Running is -ERR_STATE; Created becomes Terminated with code 0 */
 int process_delete(struct process *p, struct err *err);
 void process_get_status(const struct process *p, struct process_status *ret);
+/** process_set_pid() - the pid that the guest gave the container's init before it was started */
+void process_set_pid(struct process *p, uint32_t pid);
 /** process_free() - drop it; must not be Running unless the VM is gone; NULL is fine; Return: NULL */
 struct process *process_free(struct process *p);
 

@@ -128,7 +128,7 @@ HANDLER(task_create)
 	if (!str_id_valid(req->id))
 		return err_set(err, -ERR_INVALID, "container id \"%s\" is not valid", req->id);
 	if (!str_empty(req->checkpoint))
-		return err_set(err, -ERR_UNIMPLEMENTED, "create %s: restore from a checkpoint is not supported", req->id);
+		return err_set(err, -ERR_INVALID, "create %s: restore from a checkpoint is not supported", req->id);
 
 	int r = read_spec(req->bundle, &spec, err);
 
@@ -147,7 +147,8 @@ HANDLER(task_create)
 	r = create_container(t, req, spec, err);
 	if (r < 0) {
 		task_remove(t, NULL);
-		return err_wrap(err, r, "create %s", req->id);
+		/* Unimplemented from Create makes containerd 2.x talk to us as to a version-2 shim from then on. */
+		return err_wrap(err, r == -ERR_UNIMPLEMENTED ? -ERR_INVALID : r, "create %s", req->id);
 	}
 	t->created = true;
 	if (container_status(t->container, "", &status, NULL) == 0)

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/container.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <json-c/json.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "controller/device/share.h"
+#include "controller/mounts.h"
+#include "controller/rootfs.h"
+#include "controller/spec.h"
+#include "controller/vm.h"
+#include "guest/guest.h"
+#include "wire/gcs.h"
+#include "wire/json.h"
+
+enum { ROLLBACK_SEC = 60, SIGNAL_MAX = 64 };
+
+static const char *const state_names[] = {"NotCreated", "Created", "Running", "Stopped", "Invalid"};
+_Static_assert(ARRAY_SIZE(state_names) == CONTAINER_STATE_END, "a name for each state");
+
+#define TO(s) (1u << (s))
+static const unsigned moves[] = {
+	[CONTAINER_NOT_CREATED] = TO(CONTAINER_CREATED) | TO(CONTAINER_INVALID),
+	[CONTAINER_CREATED] = TO(CONTAINER_RUNNING) | TO(CONTAINER_STOPPED) | TO(CONTAINER_INVALID),
+	[CONTAINER_RUNNING] = TO(CONTAINER_STOPPED),
+	[CONTAINER_STOPPED] = 0,
+	[CONTAINER_INVALID] = 0,
+};
+_Static_assert(ARRAY_SIZE(moves) == CONTAINER_STATE_END, "a row for each state");
+
+/**
+ * struct container - see container.h
+ * @lock:	one of create, start, delete at a time
+ * @in_guest:	the guest knows it
+ * @share_ids:	reservations of its mounts
+ * @processes:	exec id → struct process; init is ""
+ */
+struct container {
+	const struct container_env *env;
+	struct container_events events;
+	char *id;
+	char *pod;
+	char *bundle;
+	enum container_state state;
+	struct co_mutex lock;
+	struct rootfs rootfs;
+	char **share_ids;
+	bool in_guest;
+	struct map processes;
+};
+
+static void set_state(struct container *c, enum container_state to)
+{
+	struct log_fields f = {.container = c->id};
+
+	if (!(moves[c->state] & TO(to))) {
+		log_msg(LOG_ERROR, &f, "illegal move from %s to %s refused", state_names[c->state], state_names[to]);
+		return;
+	}
+	c->state = to;
+}
+
+/* ---- the guest behind the ops ---- */
+
+static CO int guest_combine(void *ctx, const struct gcs_combined_layers *layers, struct err *err)
+{
+	return guest_modify(ctx, NULL, "Add", "CombinedLayers", &gcs_combined_layers_table, layers, err);
+}
+
+static CO int guest_remove_layers(void *ctx, const struct gcs_combined_layers *layers, struct err *err)
+{
+	return guest_modify(ctx, NULL, "Remove", "CombinedLayers", &gcs_combined_layers_table, layers, err);
+}
+
+static CO int guest_create_container(void *ctx, const char *id, const struct gcs_container_config *config,
+				     struct err *err)
+{
+	return guest_create(ctx, id, config, err);
+}
+
+static CO int guest_start_container(void *ctx, const char *id, struct err *err)
+{
+	return guest_start(ctx, id, err);
+}
+
+static CO int guest_delete_container(void *ctx, const char *id, struct err *err)
+{
+	return guest_delete_state(ctx, id, err);
+}
+
+static CO int guest_get_properties(void *ctx, const char *id, const char *type, char **ret, struct err *err)
+{
+	return guest_properties(ctx, id, type, ret, err);
+}
+
+const struct container_ops container_guest_ops = {
+	.combine_layers = guest_combine,
+	.remove_layers = guest_remove_layers,
+	.create = guest_create_container,
+	.start = guest_start_container,
+	.delete_state = guest_delete_container,
+	.properties = guest_get_properties,
+};
+
+/* ---- life ---- */
+
+struct container *container_new(const struct container_env *env, const char *id, const char *pod,
+				const struct container_events *events)
+{
+	struct container *c = NEW0(struct container);
+
+	c->env = env;
+	c->events = *events;
+	c->id = mem_strdup(id);
+	c->pod = mem_strdup(pod);
+	co_mutex_init(&c->lock);
+	return c;
+}
+
+struct container *container_free(struct container *c)
+{
+	if (!c)
+		return NULL;
+	MAP_FOR_EACH(e, &c->processes)
+		process_free(e->value);
+	map_free(&c->processes);
+	rootfs_drop_host(&c->rootfs);
+	strv_free(c->share_ids);
+	free(c->bundle);
+	free(c->id);
+	free(c->pod);
+	free(c);
+	return NULL;
+}
+
+static struct process *find(struct container *c, const char *exec_id)
+{
+	return map_get(&c->processes, exec_id ? exec_id : "");
+}
+
+static int no_process(const struct container *c, const char *exec_id, struct err *err)
+{
+	if (str_empty(exec_id))
+		return err_set(err, -ERR_NOT_FOUND, "container %s not created: not found", c->id);
+	return err_set(err, -ERR_NOT_FOUND, "exec %s does not exist in container %s: not found", exec_id, c->id);
+}
+
+/* ---- releasing ---- */
+
+static CO int release_shares(struct container *c, struct err *err)
+{
+	char **left = NULL;
+	int first = 0;
+
+	for (char **id = c->share_ids; id && *id; id++) {
+		struct err other = {0};
+		int r = share_unmap(c->env->shares, *id, first < 0 ? &other : err);
+
+		if (r < 0) {
+			strv_add(&left, *id);
+			first = first < 0 ? first : r;
+		}
+	}
+	strv_free(c->share_ids);
+	c->share_ids = left;
+	return first;
+}
+
+/*
+ * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks and shares. What was released is
+ * forgotten at once, so that a repeated call goes on where this one failed. Independent steps go on after a failure.
+ */
+static CO int release_resources(struct container *c, struct err *err)
+{
+	struct err other = {0};
+	int r = rootfs_uncombine(&c->rootfs, c->env, c->id, err);
+
+	if (r < 0)
+		return r;
+	if (c->in_guest) {
+		r = c->env->ops->delete_state(c->env->guest, c->id, err);
+		if (r < 0 && !vm_device_gone(r))
+			return err_wrap(err, r, "delete the guest's state");
+		c->in_guest = false;
+	}
+	r = rootfs_release(&c->rootfs, c->env, err);
+
+	int k = release_shares(c, r < 0 ? &other : err);
+
+	return r < 0 ? r : k;
+}
+
+/* ---- Create ---- */
+
+static CO int make_guest_container(struct container *c, struct json_object *spec, struct err *err)
+{
+	_cleanup_free_ char *bundle = str_printf("/run/gcs/pods/%s/%s", c->pod, c->id);
+	_cleanup_free_ char *scratch = str_printf("%s/scratch", bundle);
+	struct gcs_container_config config = {
+		.schema = {.major = 2, .minor = 1},
+		.bundle = bundle,
+		.spec = spec,
+		.scratch = c->rootfs.scratch_dir ? c->rootfs.scratch_dir : scratch,
+	};
+	uint64_t t0 = time_mono();
+	int r = c->env->ops->create(c->env->guest, c->id, &config, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "create container in the guest");
+	c->in_guest = true;
+	log_phase("create in the guest", t0);
+	return 0;
+}
+
+static CO int build(struct container *c, const struct container_request *request, struct err *err)
+{
+	_cleanup_json_ struct json_object *spec = NULL;
+	uint64_t t0 = time_mono();
+	int r = rootfs_prepare(&c->rootfs, c->env, c->id, c->pod, request, err);
+
+	if (r < 0)
+		return r;
+	log_phase("layers", t0);
+	r = spec_for_guest(request->spec, c->rootfs.guest_path, c->pod, &spec, err);
+	if (r >= 0)
+		r = mounts_map(c->env->shares, spec, &c->share_ids, err);
+	if (r >= 0)
+		r = make_guest_container(c, spec, err);
+	return r;
+}
+
+/* The guest has made init already, and its pid is what the client shall know. A guest that doesn't say leaves it 0. */
+static CO void ask_init_pid(struct container *c, struct process *init)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_json_ struct json_object *o = NULL;
+
+	if (c->env->ops->properties(c->env->guest, c->id, "ProcessList", &text, NULL) < 0 ||
+	    json_parse(text, strlen(text), &o, NULL) < 0)
+		return;
+
+	struct json_object *list = json_get(o, "ProcessList", NULL);
+
+	if (!json_object_is_type(list, json_type_array) || json_object_array_length(list) == 0)
+		return;
+
+	struct json_object *pid = json_get(json_object_array_get_idx(list, 0), "ProcessId", NULL);
+
+	if (json_object_is_type(pid, json_type_int))
+		process_set_pid(init, (uint32_t)json_object_get_int64(pid));
+}
+
+CO int container_create(struct container *c, const struct container_request *request, struct err *err)
+{
+	CO_LOCK(&c->lock);
+
+	if (c->state != CONTAINER_NOT_CREATED)
+		return err_set(err, -ERR_STATE, "container is in state %s", state_names[c->state]);
+	c->bundle = mem_strdup(request->bundle);
+
+	struct process *init = process_new(c->env->process_ops, c->env->guest, c->id, "");
+	int r = process_create(init, &request->io, NULL, err);
+
+	if (r >= 0)
+		r = build(c, request, err);
+	if (r < 0) {
+		struct err rollback = {0};
+		CO_SHIELD(ROLLBACK_SEC * USEC_PER_SEC);
+
+		process_free(init);
+		set_state(c, CONTAINER_INVALID);
+		if (release_resources(c, &rollback) < 0)
+			log_error("roll back container %s: %s", c->id, rollback.text);
+		return r;
+	}
+	ask_init_pid(c, init);
+	map_set(&c->processes, "", init);
+	set_state(c, CONTAINER_CREATED);
+	return 0;
+}
+
+/* ---- Start, exec, exit ---- */
+
+static CO void on_process_exit(struct process *p, void *arg)
+{
+	struct container *c = arg;
+	struct process_status status;
+
+	process_get_status(p, &status);
+	if (str_empty(status.exec_id) && c->state == CONTAINER_RUNNING)
+		set_state(c, CONTAINER_STOPPED);
+	c->events.exited(c->id, &status, c->events.arg);
+}
+
+static CO int start_init(struct container *c, struct process *init, struct err *err)
+{
+	if (c->state != CONTAINER_CREATED)
+		return err_set(err, -ERR_STATE, "cannot start a container in state %s", state_names[c->state]);
+
+	int r = c->env->ops->start(c->env->guest, c->id, err);
+
+	if (r >= 0)
+		r = process_start(init, on_process_exit, c, err);
+	set_state(c, r < 0 ? CONTAINER_INVALID : CONTAINER_RUNNING);
+	return r;
+}
+
+CO int container_start(struct container *c, const char *exec_id, uint32_t *ret_pid, struct err *err)
+{
+	CO_LOCK(&c->lock);
+
+	struct process *p = find(c, exec_id);
+	struct process_status status;
+	int r;
+
+	if (!p)
+		return no_process(c, exec_id, err);
+	if (str_empty(exec_id))
+		r = start_init(c, p, err);
+	else if (c->state != CONTAINER_RUNNING)
+		r = err_set(err, -ERR_STATE, "cannot exec in a container in state %s", state_names[c->state]);
+	else
+		r = process_start(p, on_process_exit, c, err);
+	if (r < 0)
+		return r;
+	process_get_status(p, &status);
+	*ret_pid = status.pid;
+	return 0;
+}
+
+void container_started(struct container *c, const char *exec_id)
+{
+	struct process *p = find(c, exec_id);
+
+	if (p)
+		process_release_exit(p);
+}
+
+int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io, struct json_object *spec,
+		   struct err *err)
+{
+	_cleanup_json_ struct json_object *owned = spec;
+
+	if (c->state != CONTAINER_RUNNING)
+		return err_set(err, -ERR_STATE, "cannot exec in a container in state %s", state_names[c->state]);
+	if (!json_object_is_type(spec, json_type_object))
+		return err_set(err, -ERR_INVALID, "the process spec is no JSON object");
+	if (find(c, exec_id))
+		return err_set(err, -ERR_EXISTS, "exec process %s: already exists", exec_id);
+
+	struct process *p = process_new(c->env->process_ops, c->env->guest, c->id, exec_id);
+	int r = process_create(p, io, TAKE_PTR(owned), err);
+
+	if (r < 0) {
+		process_free(p);
+		return r;
+	}
+	map_set(&c->processes, exec_id, p);
+	return 0;
+}
+
+/* ---- Kill, Delete, Wait ---- */
+
+static CO int kill_init(struct container *c, struct process *init, int signal, struct err *err)
+{
+	struct process_status status;
+	int r = process_kill(init, signal, err);
+
+	if (r < 0 || c->state != CONTAINER_CREATED)
+		return r;
+
+	/* It was never started, so no exit will come from the guest: this is it. */
+	process_get_status(init, &status);
+	set_state(c, CONTAINER_STOPPED);
+	c->events.exited(c->id, &status, c->events.arg);
+	return 0;
+}
+
+static CO void kill_execs(struct container *c, int signal)
+{
+	_cleanup_strv_ char **ids = NULL;
+
+	/* By name: the table may change while a signal is under way. */
+	MAP_FOR_EACH(e, &c->processes) {
+		if (*e->key)
+			strv_add(&ids, e->key);
+	}
+	for (char **id = ids; id && *id; id++) {
+		struct process *p = find(c, *id);
+		struct err err = {0};
+		int r = p ? process_kill(p, signal, &err) : 0;
+
+		if (r < 0 && r != -ERR_NOT_FOUND)
+			log_warn("signal exec %s: %s", *id, err.text);
+	}
+}
+
+CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all, struct err *err)
+{
+	struct process *p = find(c, exec_id);
+
+	if (all && !str_empty(exec_id))
+		return err_set(err, -ERR_STATE, "\"all\" and an exec id exclude each other");
+	if (!p)
+		return no_process(c, exec_id, err);
+	if (signal < 1 || signal > SIGNAL_MAX)
+		return err_set(err, -ERR_INVALID, "signal %u is not valid: 1 to %d are", signal, SIGNAL_MAX);
+	if (!str_empty(exec_id))
+		return process_kill(p, (int)signal, err);
+	if (all)
+		kill_execs(c, (int)signal);
+	return kill_init(c, p, (int)signal, err);
+}
+
+CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret, struct err *err)
+{
+	CO_LOCK(&c->lock);
+
+	struct process *p = find(c, exec_id);
+
+	if (!p)
+		return no_process(c, exec_id, err);
+
+	int r = process_delete(p, err);
+
+	if (r < 0)
+		return r;
+	process_get_status(p, ret);
+	ret->in = ret->out = ret->err = NULL;
+	ret->exec_id = "";
+	if (!str_empty(exec_id)) {
+		map_remove(&c->processes, exec_id);
+		process_free(p);
+		return 0;
+	}
+	if (c->state == CONTAINER_CREATED)
+		set_state(c, CONTAINER_STOPPED);
+
+	/* A client that gives up must not leave it half released. */
+	CO_SHIELD(ROLLBACK_SEC * USEC_PER_SEC);
+
+	return release_resources(c, err);
+}
+
+CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret, struct err *err)
+{
+	struct process *p = find(c, exec_id);
+
+	if (!p)
+		return no_process(c, exec_id, err);
+
+	int r = process_wait(p);
+
+	if (r < 0)
+		return err_sys(err, r, "wait for the process");
+	return container_status(c, exec_id, ret, err);
+}
+
+/* ---- the rest ---- */
+
+CO int container_resize(struct container *c, const char *exec_id, uint16_t width, uint16_t height, struct err *err)
+{
+	struct process *p = find(c, exec_id);
+
+	return p ? process_resize(p, width, height, err) : no_process(c, exec_id, err);
+}
+
+int container_close_stdin(struct container *c, const char *exec_id, struct err *err)
+{
+	struct process *p = find(c, exec_id);
+
+	if (!p)
+		return no_process(c, exec_id, err);
+	process_close_stdin(p);
+	return 0;
+}
+
+int container_status(struct container *c, const char *exec_id, struct process_status *ret, struct err *err)
+{
+	struct process *p = find(c, exec_id);
+
+	if (!p)
+		return no_process(c, exec_id, err);
+	process_get_status(p, ret);
+	return 0;
+}
+
+/* The exec id of a pid of the guest, "" when it is none of ours. */
+static const char *exec_of(struct container *c, uint32_t pid)
+{
+	MAP_FOR_EACH(e, &c->processes) {
+		struct process_status status;
+
+		process_get_status(e->value, &status);
+		if (status.pid == pid && status.state == PROCESS_RUNNING)
+			return e->key;
+	}
+	return "";
+}
+
+CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids, size_t *ret_n,
+		      struct err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_json_ struct json_object *o = NULL;
+
+	if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_CREATED)
+		return err_set(err, -ERR_STATE, "container is in state %s", state_names[c->state]);
+
+	int r = c->env->ops->properties(c->env->guest, c->id, "ProcessList", &text, err);
+
+	if (r >= 0)
+		r = json_parse(text, strlen(text), &o, err);
+	if (r < 0)
+		return err_wrap(err, r, "list processes");
+
+	struct json_object *list = json_get(o, "ProcessList", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+	uint32_t *pids = mem_new0(n + 1, sizeof(*pids));
+	const char **exec_ids = mem_new0(n + 1, sizeof(*exec_ids));
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *pid = json_get(json_object_array_get_idx(list, i), "ProcessId", NULL);
+
+		pids[i] = (uint32_t)json_object_get_int64(pid);
+		exec_ids[i] = exec_of(c, pids[i]);
+	}
+	*ret_pids = pids;
+	*ret_exec_ids = exec_ids;
+	*ret_n = n;
+	return 0;
+}
+
+CO int container_stats(struct container *c, char **ret, struct err *err)
+{
+	return c->env->ops->properties(c->env->guest, c->id, "Statistics", ret, err);
+}
+
+enum container_state container_get_state(const struct container *c)
+{
+	return c->state;
+}
+
+const char *container_id(const struct container *c)
+{
+	return c->id;
+}
+
+const char *container_bundle(const struct container *c)
+{
+	return c->bundle;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "loop/relay.h"
+
+enum { STEP_MSEC = 100 };
+
+/**
+ * struct stream - one of stdin, stdout, stderr
+ * @fd:		upstream end that is read or written
+ * @keep:	other end of the same FIFO, held so that the client's coming and going ends nothing
+ * @open:	the guest's end has not been given back by @close_fd
+ */
+struct stream {
+	struct io *io;
+	int number;
+	int fd;
+	int keep;
+	struct relay *relay;
+	bool open;
+};
+
+/**
+ * struct io - see io.h
+ * @shared:	stdout and stderr are one open file, which stream 1 owns
+ * @finish_stdin: io_close_stdin() came before io_start()
+ * @output_done: set once no output is being relayed
+ */
+struct io {
+	struct stream streams[3];
+	bool shared;
+	bool finish_stdin;
+	struct co_event output_done;
+	void (*close_fd)(int stream, void *arg);
+	void *arg;
+};
+
+/* ---- opening ---- */
+
+static int open_fifo_in(struct stream *s, const char *path)
+{
+	s->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (s->fd < 0)
+		return -errno;
+	s->keep = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	return s->keep < 0 ? -errno : 0;
+}
+
+static int open_fifo_out(struct stream *s, const char *path)
+{
+	/* The reading end first: a FIFO without a reader cannot be opened for writing without waiting. */
+	s->keep = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (s->keep < 0)
+		return -errno;
+	s->fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	return s->fd < 0 ? -errno : 0;
+}
+
+static int open_file(struct stream *s, const char *path, bool make_parents)
+{
+	if (make_parents) {
+		_cleanup_free_ char *parent = mem_strdup(path);
+		char *slash = strrchr(parent, '/');
+
+		if (slash && slash != parent) {
+			*slash = '\0';
+
+			int r = dir_make(parent, 0755);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	s->fd = s->number == 0 ? open(path, O_RDONLY | O_CLOEXEC)
+			       : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+	return s->fd < 0 ? -errno : 0;
+}
+
+static int open_path(struct stream *s, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (!S_ISFIFO(st.st_mode))
+		return open_file(s, path, false);
+	return s->number == 0 ? open_fifo_in(s, path) : open_fifo_out(s, path);
+}
+
+static int open_stream(struct stream *s, const char *where, struct err *err)
+{
+	static const char *const names[] = {"stdin", "stdout", "stderr"};
+	const char *rest = strstr(where, "://");
+	int r;
+
+	if (!rest)
+		r = open_path(s, where);
+	else if (str_starts(where, "fifo://"))
+		r = open_path(s, rest + 3);
+	else if (str_starts(where, "file://"))
+		r = open_file(s, rest + 3, true);
+	else
+		return err_set(err, -ERR_UNIMPLEMENTED, "%s %s: only paths, fifo:// and file:// are supported",
+			       names[s->number], where);
+	return r < 0 ? err_sys(err, r, "%s %s", names[s->number], where) : 0;
+}
+
+int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err)
+{
+	const char *const where[] = {paths->in, paths->out, paths->err};
+	struct io *io = NEW0(struct io);
+	int r = 0;
+
+	co_event_init(&io->output_done);
+	co_event_set(&io->output_done);
+	for (int i = 0; i < 3; i++)
+		io->streams[i] = (struct stream){.io = io, .number = i, .fd = -EBADF, .keep = -EBADF};
+	for (int i = 0; i < 3 && r >= 0; i++) {
+		if (str_empty(where[i]))
+			continue;
+		if (i == 2 && str_eq(where[1], where[2])) {
+			/* Two openings would each write at their own pace; one keeps the order. */
+			io->shared = true;
+			io->streams[2].fd = io->streams[1].fd;
+			continue;
+		}
+		r = open_stream(&io->streams[i], where[i], err);
+	}
+	if (r < 0) {
+		io_free(io);
+		return r;
+	}
+	*ret = io;
+	return 0;
+}
+
+bool io_wants(const struct io *io, int stream)
+{
+	return io->streams[stream].fd >= 0;
+}
+
+/* ---- relaying ---- */
+
+static bool output_open(const struct io *io)
+{
+	return io->streams[1].open || io->streams[2].open;
+}
+
+static void give_back(struct stream *s)
+{
+	struct io *io = s->io;
+
+	s->relay = relay_free(s->relay);
+	if (!s->open)
+		return;
+	s->open = false;
+	io->close_fd(s->number, io->arg);
+	if (!output_open(io))
+		co_event_set(&io->output_done);
+}
+
+static void on_relayed(struct relay *relay, enum relay_end end, void *arg)
+{
+	struct stream *s = arg;
+
+	if (end == RELAY_FAILED || (end == RELAY_BROKEN && s->number > 0))
+		log_warn("stream %d broke after %llu bytes", s->number, (unsigned long long)relay_bytes(relay));
+	give_back(s);
+}
+
+int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg, struct err *err)
+{
+	io->close_fd = close_fd;
+	io->arg = arg;
+	for (int i = 0; i < 3; i++)
+		io->streams[i].open = fds[i] >= 0;
+	if (output_open(io))
+		co_event_clear(&io->output_done);
+	for (int i = 0; i < 3; i++) {
+		struct stream *s = &io->streams[i];
+
+		if (!s->open)
+			continue;
+
+		int r = relay_new(i == 0 ? s->fd : fds[i], i == 0 ? fds[i] : s->fd, on_relayed, s, &s->relay);
+
+		if (r < 0) {
+			for (int k = 0; k < 3; k++)
+				give_back(&io->streams[k]);
+			return err_sys(err, r, "relay stream %d", i);
+		}
+	}
+	if (io->finish_stdin)
+		io_close_stdin(io);
+	return 0;
+}
+
+void io_close_stdin(struct io *io)
+{
+	struct stream *s = &io->streams[0];
+
+	io->finish_stdin = true;
+	s->keep = fd_close(s->keep);
+	if (s->relay)
+		relay_finish(s->relay);
+}
+
+static uint64_t output_bytes(const struct io *io)
+{
+	uint64_t n = 0;
+
+	for (int i = 1; i < 3; i++)
+		n += io->streams[i].relay ? relay_bytes(io->streams[i].relay) : 0;
+	return n;
+}
+
+static void close_upstream(struct io *io)
+{
+	for (int i = 0; i < 3; i++) {
+		struct stream *s = &io->streams[i];
+
+		give_back(s);
+		if (!(i == 2 && io->shared))
+			fd_close(s->fd);
+		s->fd = -EBADF;
+		s->keep = fd_close(s->keep);
+	}
+}
+
+CO void io_drain(struct io *io, uint64_t usec)
+{
+	uint64_t moved = output_bytes(io);
+	uint64_t since = time_mono();
+
+	while (!io->output_done.set) {
+		CO_LIMIT(STEP_MSEC * USEC_PER_MSEC);
+		int r = co_event_wait(&io->output_done);
+		uint64_t now = output_bytes(io);
+
+		if (r == 0 || r == -ECANCELED)
+			break;
+		if (now != moved)
+			since = time_mono();
+		moved = now;
+		if (time_mono() - since >= usec) {
+			log_warn("output that nobody reads is given up after %llu bytes", (unsigned long long)now);
+			break;
+		}
+	}
+	close_upstream(io);
+}
+
+struct io *io_free(struct io *io)
+{
+	if (!io)
+		return NULL;
+	close_upstream(io);
+	free(io);
+	return NULL;
+}

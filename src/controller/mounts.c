@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/mounts.h"
+
+#include <json-c/json.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/uuid.h"
+#include "controller/device/share.h"
+#include "wire/json.h"
+
+static bool among(const char *s, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (str_eq(s, list[i]))
+			return true;
+	}
+	return false;
+}
+
+static bool in_guest(const char *source)
+{
+	static const char *const schemes[] = {"sandbox://", "sandbox-tmp://", "hugepages://", "uvm://"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if (str_starts(source, schemes[i]))
+			return true;
+	}
+	return false;
+}
+
+static bool has_option(struct json_object *mount, const char *option)
+{
+	struct json_object *options = json_get(mount, "options", NULL);
+	size_t n = json_object_is_type(options, json_type_array) ? json_object_array_length(options) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (str_eq(json_object_get_string(json_object_array_get_idx(options, i)), option))
+			return true;
+	}
+	return false;
+}
+
+static CO int map_bind(struct shares *shares, struct json_object *mount, const char *source, char ***ids, struct err *err)
+{
+	char id[UUID_LEN + 1];
+	const char *guest_path;
+	int r = share_reserve(shares, source, has_option(mount, "ro"), id, err);
+
+	if (r < 0)
+		return r;
+	strv_add(ids, id);
+	r = share_map(shares, id, &guest_path, err);
+	if (r < 0)
+		return r;
+	json_object_object_add(mount, "source", json_object_new_string(guest_path));
+	return 0;
+}
+
+static CO int map_mount(struct shares *shares, struct json_object *mount, char ***ids, struct err *err)
+{
+	static const char *const no_host_part[] = {"tmpfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"};
+	const char *type = json_get_str(mount, "type");
+	const char *source = json_get_str(mount, "source");
+	const char *destination = json_get_str(mount, "destination");
+
+	if (str_empty(destination))
+		return err_set(err, -ERR_INVALID, "a mount has no destination");
+	if (among(type, no_host_part, ARRAY_SIZE(no_host_part)))
+		return 0;
+
+	bool bind = str_eq(type, "bind") || has_option(mount, "bind") || has_option(mount, "rbind");
+
+	if (!bind)
+		return err_set(err, -ERR_INVALID, "mount %s: type %s is not supported", destination, type ? type : "\"\"");
+	if (str_empty(source))
+		return err_set(err, -ERR_INVALID, "mount %s has no source", destination);
+	if (in_guest(source))
+		return 0;
+
+	int r = map_bind(shares, mount, source, ids, err);
+
+	return r < 0 ? err_wrap(err, r, "mount %s", destination) : 0;
+}
+
+CO int mounts_map(struct shares *shares, struct json_object *spec, char ***ids, struct err *err)
+{
+	struct json_object *mounts = json_get(spec, "mounts", NULL);
+	size_t n = json_object_is_type(mounts, json_type_array) ? json_object_array_length(mounts) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int r = map_mount(shares, json_object_array_get_idx(mounts, i), ids, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_CONTROLLER_ROOTFS_H
+#define LCOW_CONTROLLER_ROOTFS_H
+
+#include <stdbool.h>
+
+#include "base/uuid.h"
+#include "loop/co.h"
+
+struct container_env;
+struct container_request;
+struct err;
+
+/**
+ * struct rootfs - what a container's root file system takes, on the host and in the guest; {0} is nothing
+ *
+ * Forms: no mount at all: the bundle's own root directory. One overlay or bind mount: mounted on the host. A directory is
+ * shared read-only as the lower layer under an ext4 scratch disk, or writable by itself (upper = host).
+ * One ext4, xfs or erofs image: a disk; read-only ones get a scratch disk as well.
+ *
+ * @host_mount:	mount point on the host, NULL for none
+ * @scratch_image: image file on the host, NULL for none
+ * @share:	reservation of the shared directory, "" for none
+ * @disk:	reservation of the image's disk
+ * @scratch:	reservation of the scratch disk
+ * @layer_path:	guest path of the lower layer
+ * @scratch_dir: the container's directory on the scratch disk; NULL when there is none
+ * @combined:	CombinedLayers was done
+ * @guest_path:	what root.path becomes
+ */
+struct rootfs {
+	char *host_mount;
+	char *scratch_image;
+	char share[UUID_LEN + 1];
+	char disk[UUID_LEN + 1];
+	char scratch[UUID_LEN + 1];
+	char *layer_path;
+	char *scratch_dir;
+	bool combined;
+	char *guest_path;
+};
+
+/**
+ * rootfs_prepare() - build it; after a failure rootfs_release() takes back what was done
+ * @id, @pod:	guest-facing ids, for names
+ */
+CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
+		      const struct container_request *request, struct err *err);
+/** rootfs_uncombine() - take the layers apart, before the guest's state is deleted; repeatable */
+CO int rootfs_uncombine(struct rootfs *r, const struct container_env *env, const char *id, struct err *err);
+/** rootfs_release() - give back disks, share, host mount and scratch image; goes on after a failure, repeatable; Return: 0 or the first failure */
+CO int rootfs_release(struct rootfs *r, const struct container_env *env, struct err *err);
+/** rootfs_drop_host() - when the VM is gone: only what is on the host; frees the strings; not suspending */
+void rootfs_drop_host(struct rootfs *r);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/spec.h"
+
+#include <json-c/json.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "wire/json.h"
+
+enum { CPU_PERIOD = 100000 };
+
+static void drop(struct json_object *o, const char *const *names, size_t n)
+{
+	for (size_t i = 0; o && i < n; i++)
+		json_object_object_del(o, names[i]);
+}
+
+static void set_if_zero(struct json_object *o, const char *name, int64_t value)
+{
+	struct json_object *v = json_get(o, name, NULL);
+
+	if (v && json_object_get_int64(v) == 0)
+		json_object_object_add(o, name, json_object_new_int64(value));
+}
+
+static void clean_resources(struct json_object *resources)
+{
+	static const char *const host_only[] = {"devices", "blockIO", "hugepageLimits", "network", "rdma"};
+	struct json_object *cpu = json_get(resources, "cpu", NULL);
+
+	drop(resources, host_only, ARRAY_SIZE(host_only));
+	if (!cpu)
+		return;
+	set_if_zero(cpu, "period", CPU_PERIOD);
+	set_if_zero(cpu, "quota", -1);
+}
+
+/* A path names a namespace of the host: in the guest the container gets one of its own. */
+static void clean_namespaces(struct json_object *section)
+{
+	struct json_object *list = json_get(section, "namespaces", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *entry = json_object_array_get_idx(list, i);
+
+		if (json_object_is_type(entry, json_type_object))
+			json_object_object_del(entry, "path");
+	}
+}
+
+static void clean_linux(struct json_object *spec, struct json_object *section)
+{
+	static const char *const host_only[] = {"cgroupsPath", "mountLabel", "intelRdt"};
+	struct json_object *resources = json_get(section, "resources", NULL);
+	const char *privileged =
+		json_get_str(json_get(spec, "annotations", NULL), "io.microsoft.virtualmachine.lcow.privileged");
+
+	drop(section, host_only, ARRAY_SIZE(host_only));
+	if (json_object_is_type(resources, json_type_object))
+		clean_resources(resources);
+	clean_namespaces(section);
+	if (str_eq(privileged, "true"))
+		json_object_object_del(section, "seccomp");
+}
+
+static void keep_of_windows(struct json_object *spec)
+{
+	struct json_object *windows = json_get(spec, "windows", NULL);
+	struct json_object *network = json_get(windows, "network", "networkNamespace", NULL);
+	struct json_object *devices = json_get(windows, "devices", NULL);
+
+	if (!windows)
+		return;
+
+	struct json_object *kept = json_object_new_object();
+
+	if (network) {
+		struct json_object *n = json_object_new_object();
+
+		json_object_object_add(n, "networkNamespace", json_object_get(network));
+		json_object_object_add(kept, "network", n);
+	}
+	if (devices)
+		json_object_object_add(kept, "devices", json_object_get(devices));
+	if (json_object_object_length(kept) > 0) {
+		json_object_object_add(spec, "windows", kept);
+	} else {
+		json_put(kept);
+		json_object_object_del(spec, "windows");
+	}
+}
+
+int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod, struct json_object **ret,
+		   struct err *err)
+{
+	static const char *const host_labels[] = {"apparmorProfile", "selinuxLabel"};
+	_cleanup_json_ struct json_object *copy = NULL;
+
+	if (!json_object_is_type(json_get(spec, "linux", NULL), json_type_object))
+		return err_set(err, -ERR_INVALID, "config.json has no linux section");
+	if (!json_object_is_type(json_get(spec, "process", NULL), json_type_object))
+		return err_set(err, -ERR_INVALID, "config.json has no process section");
+	if (json_object_deep_copy(spec, &copy, NULL) < 0)
+		return err_set(err, -ERR_EXHAUSTED, "config.json cannot be copied");
+
+	struct json_object *root = json_get(copy, "root", NULL);
+	struct json_object *annotations = json_get(copy, "annotations", NULL);
+
+	json_object_object_del(copy, "hooks");
+	clean_linux(copy, json_get(copy, "linux", NULL));
+	keep_of_windows(copy);
+	drop(json_get(copy, "process", NULL), host_labels, ARRAY_SIZE(host_labels));
+	if (!json_object_is_type(root, json_type_object)) {
+		root = json_object_new_object();
+		json_object_object_add(copy, "root", root);
+	}
+	json_object_object_add(root, "path", json_object_new_string(rootfs));
+	if (json_get_str(annotations, "io.kubernetes.cri.sandbox-id"))
+		json_object_object_add(annotations, "io.kubernetes.cri.sandbox-id", json_object_new_string(pod));
+	*ret = TAKE_PTR(copy);
+	return 0;
+}

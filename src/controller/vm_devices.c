@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/vm_devices.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "controller/device/scsi.h"
+#include "controller/device/share.h"
+#include "controller/vm.h"
+#include "guest/guest.h"
+#include "vmm/vmm.h"
+#include "wire/gcs.h"
+
+bool vm_device_gone(int code)
+{
+	return code == -ERR_UNAVAILABLE || code == -ERR_NOT_FOUND || code == -ECONNRESET || code == -ESRCH;
+}
+
+/* Teardown of what is gone anyway has succeeded. */
+static int torn_down(int r)
+{
+	return r < 0 && vm_device_gone(r) ? 0 : r;
+}
+
+/* ---- SCSI ---- */
+
+static CO int scsi_attach(void *ctx, unsigned controller, unsigned lun, const char *path, bool read_only, struct err *err)
+{
+	struct vm_devices *d = ctx;
+	struct vmm_disk disk = {.path = path, .read_only = read_only};
+
+	return vmm_disk_add(d->vmm, controller, lun, &disk, err);
+}
+
+static CO int scsi_detach(void *ctx, unsigned controller, unsigned lun, struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return torn_down(vmm_disk_remove(d->vmm, controller, lun, err));
+}
+
+static CO int scsi_mount_disk(void *ctx, const struct gcs_mapped_disk *disk, struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return guest_modify(d->guest, NULL, "Add", "MappedVirtualDisk", &gcs_mapped_disk_table, disk, err);
+}
+
+static CO int scsi_unmount_disk(void *ctx, const struct gcs_mapped_disk *disk, struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return torn_down(guest_modify(d->guest, NULL, "Remove", "MappedVirtualDisk", &gcs_mapped_disk_table, disk, err));
+}
+
+static CO int scsi_eject(void *ctx, unsigned controller, unsigned lun, struct err *err)
+{
+	struct vm_devices *d = ctx;
+	struct gcs_scsi_device device = {.controller = (uint8_t)controller, .lun = (uint8_t)lun};
+
+	return torn_down(guest_modify(d->guest, NULL, "Remove", "SCSIDevice", &gcs_scsi_device_table, &device, err));
+}
+
+const struct scsi_ops vm_devices_scsi_ops = {
+	.attach = scsi_attach,
+	.detach = scsi_detach,
+	.mount = scsi_mount_disk,
+	.unmount = scsi_unmount_disk,
+	.eject = scsi_eject,
+};
+
+/* ---- shares ---- */
+
+static CO int share_add(void *ctx, const char *name, const char *path, const char *only, bool read_only, struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	if (!d->virtio_shares)
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "the VM's agent takes shares over a 9P port only, which is not served: use disk images");
+	return vmm_share_add(d->vmm, name, path, only, read_only, err);
+}
+
+static CO int share_remove(void *ctx, const char *name, struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return torn_down(vmm_share_remove(d->vmm, name, err));
+}
+
+static CO int modify_directory(struct vm_devices *d, const char *request, const char *name, const char *guest_path,
+			       bool read_only, struct err *err)
+{
+	_cleanup_free_ char *mount_path = mem_strdup(guest_path);
+	_cleanup_free_ char *share_name = mem_strdup(name);
+	/* No port: below the export root. */
+	struct gcs_mapped_directory directory = {
+		.mount_path = mount_path,
+		.share_name = share_name,
+		.read_only = read_only,
+	};
+
+	return guest_modify(d->guest, NULL, request, "MappedDirectory", &gcs_mapped_directory_table, &directory, err);
+}
+
+static CO int share_mount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+{
+	return modify_directory(ctx, "Add", name, guest_path, read_only, err);
+}
+
+static CO int share_unmount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+{
+	return torn_down(modify_directory(ctx, "Remove", name, guest_path, read_only, err));
+}
+
+const struct share_ops vm_devices_share_ops = {
+	.add = share_add,
+	.remove = share_remove,
+	.mount = share_mount,
+	.unmount = share_unmount,
+};
+
+/* ---- the agent's death ---- */
+
+void vm_devices_guest_lost(void *ctx)
+{
+	struct vm_devices *d = ctx;
+
+	if (!d->vmm || !vmm_running(d->vmm))
+		return;
+	log_error("the guest agent is gone: ending the VM");
+	/* From a callback, so at once and without asking; the exit watch does the rest. */
+	kill(vmm_pid(d->vmm), SIGKILL);
+}

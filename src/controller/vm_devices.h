@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_CONTROLLER_VM_DEVICES_H
+#define LCOW_CONTROLLER_VM_DEVICES_H
+
+#include <stdbool.h>
+
+struct guest;
+struct scsi_ops;
+struct share_ops;
+struct vmm;
+
+/**
+ * struct vm_devices - the real VM and guest of a VM controller, and what the device controllers' ops work on
+ * @virtio_shares: the agent takes shares from the VM's virtio-9p export root
+ */
+struct vm_devices {
+	struct vmm *vmm;
+	struct guest *guest;
+	bool virtio_shares;
+};
+
+/** vm_devices_scsi_ops, vm_devices_share_ops - their ctx is a struct vm_devices */
+extern const struct scsi_ops vm_devices_scsi_ops;
+extern const struct share_ops vm_devices_share_ops;
+
+/** vm_devices_guest_lost() - the bridge has ended: a VM without its agent is of no use and is killed */
+void vm_devices_guest_lost(void *ctx);
+
+#endif
