@@ -426,7 +426,7 @@ int bridge_decode(struct bridge *b, uint32_t type, struct json_object *answer, c
 	if (r >= 0)
 		return 0;
 	bridge_break(b, "malformed answer to %s: %s", gcs_type_name(type), why.text);
-	return err_set(err, -ERR_UNAVAILABLE, "guest: malformed answer to %s: %s", gcs_type_name(type), why.text);
+	return unavailable(b, err);
 }
 
 /**
