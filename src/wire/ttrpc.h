@@ -22,7 +22,8 @@ enum { TTRPC_MESSAGE_MAX = 4 << 20 };
  * struct ttrpc_call - one request being served
  *
  * A handler is a coroutine (deadline and name set from the request) and answers exactly once: either by returning from the
- * handler with @reply filled, or, when it parks the call with ttrpc_park(), later by ttrpc_reply().
+ * handler with @reply filled, or, when it parks the call with ttrpc_park(), later by ttrpc_reply(). A client that leaves
+ * does not cancel what it asked for: handlers run to their end, parked calls stay, and their answers go nowhere.
  */
 struct ttrpc_call;
 
@@ -70,7 +71,8 @@ struct ttrpc_server;
  * @ctx:	for the handlers
  * @refuse_other_uids: close connections of peers with another uid (SO_PEERCRED)
  *
- * Unknown services and methods answer Unimplemented; a message over the cap ResourceExhausted, the connection lives on.
+ * Unknown services and methods answer Unimplemented; a message over the cap, or a request beyond 1024 running handlers
+ * (parked calls do not count), ResourceExhausted: the connection lives on. A peer that leaves 64 MiB unread is cut off.
  *
  * Return: 0 or negative errno
  */
@@ -82,7 +84,14 @@ void ttrpc_server_stop_listening(struct ttrpc_server *s);
 unsigned ttrpc_server_connections(const struct ttrpc_server *s);
 /** ttrpc_server_flush() - wait until every answer given so far was written to its socket or its connection ended */
 CO int ttrpc_server_flush(struct ttrpc_server *s);
-/** ttrpc_server_free() - cancel running handlers, close connections; parked calls become dead; NULL is fine; Return: NULL */
+/**
+ * ttrpc_server_free() - cancel running handlers, close connections; parked calls become dead; NULL is fine
+ *
+ * A parked call is still to be given to ttrpc_reply(), which frees it. Cancelled handlers end in later turns of the loop and
+ * use their ctx until then. Nobody may be in ttrpc_server_flush().
+ *
+ * Return: NULL
+ */
 struct ttrpc_server *ttrpc_server_free(struct ttrpc_server *s);
 
 /** ttrpc_park() - keep @call (and its reply message) beyond the handler; the handler then returns TTRPC_PARKED */
