@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/device/scsi.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "controller/fixture.h"
+#include "wire/gcs.h"
+
+enum { DISKS = 257 };
+
+static struct fake f;
+static struct scsi *scsi;
+static char dir[] = "/tmp/test_scsi.XXXXXX";
+static char disks[DISKS][64];
+
+static CO int on_attach(void *ctx, unsigned controller, unsigned lun, const char *path, bool read_only, struct err *err)
+{
+	return fake_call(ctx, err, "attach %u:%u%s", controller, lun, read_only ? " ro" : "");
+}
+
+static CO int on_detach(void *ctx, unsigned controller, unsigned lun, struct err *err)
+{
+	return fake_call(ctx, err, "detach %u:%u", controller, lun);
+}
+
+static CO int on_mount(void *ctx, const struct gcs_mapped_disk *d, struct err *err)
+{
+	return fake_call(ctx, err, "mount %s", d->mount_path);
+}
+
+static CO int on_unmount(void *ctx, const struct gcs_mapped_disk *d, struct err *err)
+{
+	return fake_call(ctx, err, "unmount %s", d->mount_path);
+}
+
+static CO int on_eject(void *ctx, unsigned controller, unsigned lun, struct err *err)
+{
+	return fake_call(ctx, err, "eject %u:%u", controller, lun);
+}
+
+static const struct scsi_ops ops = {on_attach, on_detach, on_mount, on_unmount, on_eject};
+
+static void setup(void)
+{
+	ck_assert_int_eq(loop_init(), 0);
+	fake_init(&f);
+	strcpy(dir + strlen(dir) - 6, "XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	for (int i = 0; i < DISKS; i++) {
+		snprintf(disks[i], sizeof(disks[i]), "%s/%d", dir, i);
+		close(open(disks[i], O_CREAT | O_WRONLY, 0600));
+	}
+	scsi = scsi_new(&ops, &f);
+}
+
+static void teardown(void)
+{
+	scsi = scsi_free(scsi);
+	for (int i = 0; i < DISKS; i++)
+		unlink(disks[i]);
+	rmdir(dir);
+	fake_free(&f);
+	loop_fini();
+}
+
+/* One reservation and what became of the calls made with it. */
+struct use {
+	const char *path;
+	bool read_only;
+	uint64_t partition;
+	char id[UUID_LEN + 1];
+	const char *guest_path;
+	int reserved;
+	int mapped;
+	int unmapped;
+	struct err err;
+};
+
+static void reserve(struct use *u)
+{
+	struct scsi_disk disk = {.path = u->path, .read_only = u->read_only};
+	struct scsi_mount mount = {.partition = u->partition, .read_only = u->read_only};
+
+	u->reserved = scsi_reserve(scsi, &disk, &mount, u->id, &u->err);
+}
+
+static CO void map(void *arg)
+{
+	struct use *u = arg;
+
+	u->mapped = scsi_map(scsi, u->id, &u->guest_path, &u->err);
+}
+
+static CO void unmap(void *arg)
+{
+	struct use *u = arg;
+
+	u->unmapped = scsi_unmap(scsi, u->id, &u->err);
+}
+
+START_TEST(a_disk_is_attached_and_mounted_and_goes_in_reverse)
+{
+	struct use u = {.path = disks[0]};
+
+	reserve(&u);
+	ck_assert_int_eq(u.reserved, 0);
+	ck_assert_str_eq(fake_calls(&f), "");
+	in_coroutine(map, &u);
+	ck_assert_int_eq(u.mapped, 0);
+	ck_assert_str_eq(u.guest_path, "/run/mounts/scsi/0_0_0");
+	ck_assert_str_eq(fake_calls(&f), "attach 0:0;mount /run/mounts/scsi/0_0_0;");
+	in_coroutine(map, &u);
+	ck_assert_str_eq(fake_calls(&f), "");
+	in_coroutine(unmap, &u);
+	ck_assert_int_eq(u.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;");
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+	in_coroutine(unmap, &u);
+	ck_assert_int_eq(u.unmapped, 0);
+}
+END_TEST
+
+START_TEST(the_same_partition_is_shared_and_goes_with_its_last_user)
+{
+	struct use a = {.path = disks[0], .read_only = true}, b = a;
+	char link[96];
+
+	snprintf(link, sizeof(link), "%s/link", dir);
+	ck_assert_int_eq(symlink(disks[0], link), 0);
+	b.path = link;
+	reserve(&a);
+	reserve(&b);
+	in_coroutine(map, &a);
+	in_coroutine(map, &b);
+	ck_assert_str_eq(fake_calls(&f), "attach 0:0 ro;mount /run/mounts/scsi/0_0_0;");
+	in_coroutine(unmap, &a);
+	ck_assert_str_eq(fake_calls(&f), "");
+	in_coroutine(unmap, &b);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;");
+	unlink(link);
+}
+END_TEST
+
+START_TEST(partitions_of_a_disk_share_the_disk_only)
+{
+	struct use a = {.path = disks[0], .read_only = true, .partition = 1}, b = a;
+
+	b.partition = 2;
+	reserve(&a);
+	reserve(&b);
+	in_coroutine(map, &a);
+	in_coroutine(map, &b);
+	ck_assert_str_eq(fake_calls(&f),
+			 "attach 0:0 ro;mount /run/mounts/scsi/0_0_1;mount /run/mounts/scsi/0_0_2;");
+	in_coroutine(unmap, &a);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_1;");
+	in_coroutine(unmap, &b);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_2;eject 0:0;detach 0:0;");
+}
+END_TEST
+
+START_TEST(read_only_and_writable_are_two_disks)
+{
+	struct use a = {.path = disks[0], .read_only = true}, b = {.path = disks[0]};
+
+	reserve(&a);
+	reserve(&b);
+	ck_assert_uint_eq(scsi_in_use(scsi), 2);
+}
+END_TEST
+
+START_TEST(other_settings_for_the_same_partition_are_refused)
+{
+	struct use a = {.path = disks[0]};
+	struct scsi_disk disk = {.path = disks[0]};
+	struct scsi_mount mount = {.filesystem = "xfs"};
+	char id[UUID_LEN + 1];
+
+	reserve(&a);
+	ck_assert_int_eq(scsi_reserve(scsi, &disk, &mount, id, NULL), -ERR_STATE);
+	in_coroutine(unmap, &a);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(what_is_no_disk_is_refused)
+{
+	struct use a = {.path = dir}, b = {.path = "/nonexistent/disk"};
+
+	reserve(&a);
+	ck_assert_int_eq(a.reserved, -ERR_INVALID);
+	reserve(&b);
+	ck_assert_int_eq(b.reserved, -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(b.err.text, "/nonexistent/disk"));
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(a_reservation_that_was_never_mapped_frees_its_slot)
+{
+	struct use a = {.path = disks[0]};
+
+	reserve(&a);
+	in_coroutine(unmap, &a);
+	ck_assert_str_eq(fake_calls(&f), "");
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(a_failed_attach_refuses_others_and_drains)
+{
+	struct use a = {.path = disks[0]}, b = a, c = a;
+
+	reserve(&a);
+	reserve(&b);
+	f.fail_at = 1;
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -EIO);
+	in_coroutine(map, &b);
+	ck_assert_int_eq(b.mapped, -ERR_STATE);
+	reserve(&c);
+	ck_assert_int_eq(c.reserved, -ERR_STATE);
+	in_coroutine(unmap, &a);
+	ck_assert_uint_eq(scsi_in_use(scsi), 1);
+	in_coroutine(unmap, &b);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+	ck_assert_str_eq(fake_calls(&f), "attach 0:0;");
+	reserve(&c);
+	ck_assert_int_eq(c.reserved, 0);
+	in_coroutine(map, &c);
+	ck_assert_int_eq(c.mapped, 0);
+}
+END_TEST
+
+START_TEST(a_failed_mount_drains_and_detaches_the_disk)
+{
+	struct use a = {.path = disks[0]};
+
+	reserve(&a);
+	f.fail_at = 2;
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -EIO);
+	fake_calls(&f);
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "eject 0:0;detach 0:0;");
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+/* _i is the call of the teardown that fails: unmount, eject, detach. */
+START_TEST(a_failed_teardown_goes_on_where_it_failed)
+{
+	static const char *const rest[] = {"unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;", "eject 0:0;detach 0:0;",
+					   "detach 0:0;"};
+	struct use a = {.path = disks[0]};
+
+	reserve(&a);
+	in_coroutine(map, &a);
+	f.fail_at = f.n_calls + 1 + (unsigned)_i;
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, -EIO);
+	ck_assert_uint_eq(scsi_in_use(scsi), 1);
+	fake_calls(&f);
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), rest[_i]);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(different_disks_are_mapped_at_the_same_time)
+{
+	struct use a = {.path = disks[0]}, b = {.path = disks[1]};
+
+	reserve(&a);
+	reserve(&b);
+	f.hold_at = "attach";
+	co_spawn("a", map, &a, USEC_NEVER);
+	co_spawn("b", map, &b, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(fake_calls(&f), "attach 0:0;attach 0:1;");
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_int_eq(a.mapped, 0);
+	ck_assert_int_eq(b.mapped, 0);
+}
+END_TEST
+
+START_TEST(the_same_disk_is_attached_once_for_two_at_the_same_time)
+{
+	struct use a = {.path = disks[0]}, b = a;
+
+	reserve(&a);
+	reserve(&b);
+	f.hold_at = "attach";
+	co_spawn("a", map, &a, USEC_NEVER);
+	co_spawn("b", map, &b, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(fake_calls(&f), "attach 0:0;");
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_int_eq(b.mapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "mount /run/mounts/scsi/0_0_0;");
+}
+END_TEST
+
+START_TEST(who_reserves_during_the_last_release_mounts_again)
+{
+	struct use a = {.path = disks[0]}, b = a;
+
+	reserve(&a);
+	in_coroutine(map, &a);
+	fake_calls(&f);
+	f.hold_at = "unmount";
+	co_spawn("a", unmap, &a, USEC_NEVER);
+	run_for(20);
+	reserve(&b);
+	ck_assert_int_eq(b.reserved, 0);
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0;");
+	in_coroutine(map, &b);
+	ck_assert_int_eq(b.mapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "mount /run/mounts/scsi/0_0_0;");
+	in_coroutine(unmap, &b);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(all_slots_can_be_used_and_one_more_is_refused)
+{
+	struct use *u = mem_new0(DISKS, sizeof(*u));
+
+	for (int i = 0; i < DISKS - 1; i++) {
+		u[i].path = disks[i];
+		reserve(&u[i]);
+		ck_assert_int_eq(u[i].reserved, 0);
+		co_spawn("map", map, &u[i], USEC_NEVER);
+	}
+	run_all();
+	ck_assert_str_eq(u[255].guest_path, "/run/mounts/scsi/3_63_0");
+	u[256].path = disks[256];
+	reserve(&u[256]);
+	ck_assert_int_eq(u[256].reserved, -ERR_EXHAUSTED);
+	in_coroutine(unmap, &u[7]);
+	reserve(&u[256]);
+	in_coroutine(map, &u[256]);
+	ck_assert_str_eq(u[256].guest_path, "/run/mounts/scsi/0_7_0");
+	for (int i = 0; i < DISKS; i++)
+		co_spawn("unmap", unmap, &u[i], USEC_NEVER);
+	run_all();
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+	free(u);
+}
+END_TEST
+
+START_TEST(a_cancelled_wait_for_a_busy_disk_changes_nothing)
+{
+	struct use a = {.path = disks[0]}, b = a;
+
+	reserve(&a);
+	reserve(&b);
+	f.hold_at = "attach";
+	co_spawn("a", map, &a, USEC_NEVER);
+
+	struct co *waiting = co_spawn("b", map, &b, USEC_NEVER);
+
+	run_for(20);
+	co_cancel(waiting);
+	run_for(20);
+	ck_assert_int_eq(b.mapped, -ECANCELED);
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_int_eq(a.mapped, 0);
+	in_coroutine(unmap, &b);
+	in_coroutine(unmap, &a);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("controller scsi");
+	TCase *t = tcase_create("scsi");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_disk_is_attached_and_mounted_and_goes_in_reverse);
+	tcase_add_test(t, the_same_partition_is_shared_and_goes_with_its_last_user);
+	tcase_add_test(t, partitions_of_a_disk_share_the_disk_only);
+	tcase_add_test(t, read_only_and_writable_are_two_disks);
+	tcase_add_test(t, other_settings_for_the_same_partition_are_refused);
+	tcase_add_test(t, what_is_no_disk_is_refused);
+	tcase_add_test(t, a_reservation_that_was_never_mapped_frees_its_slot);
+	tcase_add_test(t, a_failed_attach_refuses_others_and_drains);
+	tcase_add_test(t, a_failed_mount_drains_and_detaches_the_disk);
+	tcase_add_loop_test(t, a_failed_teardown_goes_on_where_it_failed, 0, 3);
+	tcase_add_test(t, different_disks_are_mapped_at_the_same_time);
+	tcase_add_test(t, the_same_disk_is_attached_once_for_two_at_the_same_time);
+	tcase_add_test(t, who_reserves_during_the_last_release_mounts_again);
+	tcase_add_test(t, all_slots_can_be_used_and_one_more_is_refused);
+	tcase_add_test(t, a_cancelled_wait_for_a_busy_disk_changes_nothing);
+	suite_add_tcase(s, t);
+
+	SRunner *r = srunner_create(s);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}
