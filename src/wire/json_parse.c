@@ -76,10 +76,31 @@ static bool skip_digits(struct scan *s)
 	return true;
 }
 
+/* Whether the digits from @at to here fit into 64 bits: json-c would saturate */
+static bool integer_fits(const struct scan *s, size_t at, bool negative)
+{
+	uint64_t max = negative ? (uint64_t)INT64_MAX + 1 : UINT64_MAX;
+	uint64_t n = 0;
+
+	for (; at < s->at; at++) {
+		uint64_t digit = (uint64_t)(s->text[at] - '0');
+
+		if (n > (max - digit) / 10)
+			return false;
+		n = n * 10 + digit;
+	}
+	return true;
+}
+
 static bool scan_number(struct scan *s)
 {
-	if (peek(s) == '-')
+	bool negative = peek(s) == '-';
+	bool fraction;
+	size_t digits;
+
+	if (negative)
 		s->at++;
+	digits = s->at;
 	if (peek(s) == '0') {
 		s->at++;
 		if (is_digit(peek(s)))
@@ -87,7 +108,8 @@ static bool scan_number(struct scan *s)
 	} else if (!skip_digits(s)) {
 		return false;
 	}
-	if (peek(s) == '.') {
+	fraction = peek(s) == '.';
+	if (fraction) {
 		s->at++;
 		if (!skip_digits(s))
 			return false;
@@ -98,6 +120,8 @@ static bool scan_number(struct scan *s)
 			s->at++;
 		return skip_digits(s);
 	}
+	if (!fraction && !integer_fits(s, digits, negative))
+		return fail(s, "an integer needs more than 64 bits");
 	return true;
 }
 

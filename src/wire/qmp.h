@@ -18,7 +18,7 @@ typedef void (*qmp_event_fn)(const char *event, struct json_object *data, void *
 /**
  * qmp_new() - negotiate on a connected socket
  * @fd:		non-blocking socket, taken over in every case
- * @on_event:	called from the loop for each event; may be NULL
+ * @on_event:	called from the loop for each event; may be NULL; may free the client
  *
  * Return: 0 once the greeting was read and capabilities were agreed on, or negative errno
  */
@@ -42,7 +42,20 @@ CO int qmp_call(struct qmp *q, const char *command, struct json_object *args, in
 		struct err *err);
 
 /**
- * qmp_wait_event() - wait for an event whose data has @key = @value, from now on
+ * qmp_call_event() - execute a command and wait for the event that ends what it began
+ * @event:	such as DEVICE_DELETED; counts from before the command on, so that it may come before the answer
+ * @key:	member of the event's data that is @value; NULL for any
+ *
+ * Return: as qmp_call(); 0 once the command has succeeded and the event has come
+ */
+CO int qmp_call_event(struct qmp *q, const char *command, struct json_object *args, const char *event, const char *key,
+		      const char *value, struct err *err);
+
+/**
+ * qmp_wait_event() - wait for an event whose data has @key = @value, from now on; a NULL @key is for any
+ *
+ * For an event that a command brings about this is too late, see qmp_call_event().
+ *
  * Return: 0, -ECONNRESET, -ETIMEDOUT, -ECANCELED
  */
 CO int qmp_wait_event(struct qmp *q, const char *event, const char *key, const char *value);
