@@ -113,7 +113,7 @@ END_TEST
 
 START_TEST(two_files_of_a_directory_and_the_directory_both_ways_are_four_shares)
 {
-	struct use u[4] = {0};
+	static struct use u[4];
 
 	ck_assert_int_eq(reserve(&u[0], one, true), 0);
 	ck_assert_int_eq(reserve(&u[1], two, true), 0);
