@@ -48,7 +48,8 @@ class Elf:
         """The libraries (sonames) that the dynamic linker will look for."""
         dynamic = list(struct.iter_unpack("<QQ", self.segment(PT_DYNAMIC)))
         strings = [self._offset(value) for tag, value in dynamic if tag == DT_STRTAB]
-        return [_string(self.data, strings[0] + value) for tag, value in dynamic if tag == DT_NEEDED]
+        offsets = [strings[0] + value for tag, value in dynamic if tag == DT_NEEDED]
+        return [_string(self.data, offset) for offset in offsets]
 
     def _offset(self, address):
         for p_type, _, offset, vaddr, _, filesz, _, _ in self.segments:
@@ -62,7 +63,7 @@ def _string(data, offset):
 
 
 def loadable_only(data):
-    """A kernel reduced to what a boot loader loads: the segments, without sections or anything else.
+    """A kernel reduced to what a boot loader loads: its segments, without sections or else.
 
     A VMM maps the whole file for as long as the VM lives, so what is never loaded is left out. The
     notes stay: one of them is the PVH entry point. They lie within a loadable segment.

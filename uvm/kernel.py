@@ -19,12 +19,13 @@ def decompress(data):
         return zlib.decompressobj(31).decompress(data)
     for magic, tool in ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x02\x21\x4c\x18", "lz4")):
         if data[:4] == magic:
-            return subprocess.run([tool, "-dcq"], input=data, stdout=subprocess.PIPE, check=True).stdout
+            return subprocess.run([tool, "-dcq"], input=data, stdout=subprocess.PIPE,
+                                  check=True).stdout
     return data
 
 
 def vmlinux(bzimage):
-    """The ELF kernel within a bzImage. The header is described in Documentation/arch/x86/boot.rst."""
+    """The ELF kernel within a bzImage; its header: Documentation/arch/x86/boot.rst."""
     if bzimage[0x202:0x206] != b"HdrS":
         raise SystemExit("the kernel image is no bzImage")
     setup_sectors = bzimage[0x1F1] or 4
@@ -40,7 +41,7 @@ def vmlinux(bzimage):
 
 
 class Modules:
-    """The modules of one kernel, found by name, with dependencies from their own .modinfo sections."""
+    """The modules of one kernel by name, with dependencies from their .modinfo sections."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -57,8 +58,8 @@ class Modules:
     def body(self, name):
         """The module as it is loaded: neither compressed nor signed.
 
-        The signature goes because checking one takes an emulated CPU longer than all else about loading
-        a small module, and protects nothing here: the initramfs as a whole is what the host vouches for.
+        The signature goes because checking it takes an emulated CPU as long as all else about
+        loading a module, and protects nothing here: the host vouches for the whole initramfs.
         """
         if name not in self.bodies:
             with open(os.path.join(self.directory, self.paths[name]), "rb") as file:
@@ -70,7 +71,7 @@ class Modules:
         return re.sub(r"\.ko\..*", ".ko", self.paths[name])
 
     def requires(self, name):
-        """What must be loaded before a module, in order: its dependencies' dependencies come first."""
+        """What must be loaded before a module, in order: deepest dependencies first."""
         order = []
         for dependency in self._direct(name):
             for each in [*self.requires(dependency), dependency]:
@@ -104,7 +105,7 @@ def _name(text):
 
 
 def _unsigned(body):
-    """Cut off an appended signature: Documentation/admin-guide/module-signing.rst, linux/module_signature.h."""
+    """Cut off an appended signature; its layout: include/linux/module_signature.h of the kernel."""
     magic = b"~Module signature appended~\n"
     if not body.endswith(magic):
         return body

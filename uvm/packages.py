@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian packages: which version apt would install, fetched into a cache, unpacked without installing."""
+"""Debian packages: chosen as apt would, fetched into a cache, unpacked without installing."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 
 def show(names):
-    """Records of the candidate versions: {package: {field: text}}. Names apt does not know are absent."""
+    """Records of candidate versions: {package: {field: text}}; names unknown to apt are absent."""
     run = subprocess.run(["apt-cache", "show", "--no-all-versions", *names], stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, text=True, check=False)
     records = {}
@@ -40,11 +40,12 @@ def closure(names):
 
 
 def kernel(meta):
-    """Names of the real packages behind a kernel's meta package (image, and modules where split off)."""
+    """Names of the real packages behind a kernel's meta package: image, modules if split off."""
     image = meta
     while not re.match(r"linux-image-\d", image):
         records = show([image])
-        image = next((d for d in depends(records.get(image, {})) if d.startswith("linux-image-")), None)
+        images = [d for d in depends(records.get(image, {})) if d.startswith("linux-image-")]
+        image = images[0] if images else None
         if image is None:
             raise SystemExit(f"{meta} leads to no kernel image: is apt-get update needed?")
     parts = depends(show([image]).get(image, {}))
@@ -52,12 +53,13 @@ def kernel(meta):
 
 
 def fetch(names, cache):
-    """Have the packages in the cache, verified against apt's index; returns their paths, in order of name."""
+    """Have the packages in the cache, as in apt's index; returns paths in order of name."""
     os.makedirs(cache, exist_ok=True)
-    apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=" + ("root" if os.getuid() == 0 else ""), "download"]
+    # The cache need not be readable for apt's own user.
+    apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"]
     # In a directory without packages, as apt does not list what lies in the current one.
-    listing = subprocess.run([*apt, "--print-uris", *names], cwd="/", stdout=subprocess.PIPE, text=True,
-                             check=True)
+    listing = subprocess.run([*apt, "--print-uris", *names], cwd="/", stdout=subprocess.PIPE,
+                             text=True, check=True)
     files = {}
     for line in listing.stdout.splitlines():
         _, file, _, digest = (shlex.split(line) + [""])[:4]
