@@ -25,8 +25,8 @@ void *pb_free(void *msg)
 }
 
 /*
- * An allocator that gives up at a limit. It counts what was asked for and never what was given back, which is right for a
- * decoder: nearly all that it allocates stays in the message.
+ * An allocator that gives up at a limit. It counts what was asked for and never what was given
+ * back, which is right for a decoder: nearly all that it allocates stays in the message.
  */
 struct budget {
 	size_t left;
@@ -53,14 +53,18 @@ static void budget_free(void *data, void *p)
 	free(p);
 }
 
-int pb_unpack(const ProtobufCMessageDescriptor *type, const void *data, size_t len, void *ret, struct err *err)
+int pb_unpack(const ProtobufCMessageDescriptor *type, const void *data, size_t len, void *ret,
+	      struct err *err)
 {
 	struct budget budget = { .left = PB_MEMORY_MAX };
-	ProtobufCAllocator alloc = { .alloc = budget_alloc, .free = budget_free, .allocator_data = &budget };
+	ProtobufCAllocator alloc = {
+		.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget
+	};
 
 	void *msg = protobuf_c_message_unpack(type, &alloc, len, len ? data : (const void *)"");
 	if (!msg && budget.spent)
-		return err_set(err, -ERR_EXHAUSTED, "%s of %zu bytes is too large to decode", type->name, len);
+		return err_set(err, -ERR_EXHAUSTED, "%s of %zu bytes is too large to decode",
+			       type->name, len);
 	if (!msg)
 		return err_set(err, -ERR_INVALID, "malformed %s", type->name);
 	*(void **)ret = msg;
@@ -81,7 +85,8 @@ void pb_str(char **field, const char *s)
 {
 	char *old = *field;
 
-	/* The empty string that protobuf-c compares addresses with is its own and is never freed. */
+	/* The empty string that protobuf-c compares addresses with is its own and is never freed.
+	 */
 	*field = str_empty(s) ? (char *)(uintptr_t)protobuf_c_empty_string : mem_strdup(s);
 	if (old != protobuf_c_empty_string)
 		free(old);
@@ -99,9 +104,11 @@ void pb_bytes(ProtobufCBinaryData *field, const void *data, size_t len)
 	*field = (ProtobufCBinaryData){ .len = len, .data = copy };
 }
 
-static const ProtobufCFieldDescriptor *repeated_field(const ProtobufCMessage *msg, const char *name, ProtobufCType type)
+static const ProtobufCFieldDescriptor *repeated_field(
+	const ProtobufCMessage *msg, const char *name, ProtobufCType type)
 {
-	const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(msg->descriptor, name);
+	const ProtobufCFieldDescriptor *f =
+		protobuf_c_message_descriptor_get_field_by_name(msg->descriptor, name);
 
 	if (!f || f->label != PROTOBUF_C_LABEL_REPEATED || f->type != type)
 		abort();
@@ -127,7 +134,10 @@ void pb_append_str(void *msg, const char *field, const char *s)
 	append(msg, repeated_field(msg, field, PROTOBUF_C_TYPE_STRING), mem_strdup(s ? s : ""));
 }
 
-/* protoc makes an entry type of its own for every map; all those of strings to strings look like this. */
+/*
+ * protoc makes an entry type of its own for every map; all those of strings to strings look like
+ * this.
+ */
 struct map_pair {
 	ProtobufCMessage base;
 	char *key;
@@ -148,11 +158,13 @@ static const ProtobufCFieldDescriptor *map_field(const ProtobufCMessage *msg, co
 	return f;
 }
 
-static struct map_pair *map_find(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *f, const char *key)
+static struct map_pair *map_find(
+	const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *f, const char *key)
 {
 	const char *base = (const char *)msg;
 	size_t n = *(const size_t *)(const void *)(base + f->quantifier_offset);
-	struct map_pair *const *pairs = *(struct map_pair *const *const *)(const void *)(base + f->offset);
+	struct map_pair *const *pairs =
+		*(struct map_pair *const *const *)(const void *)(base + f->offset);
 
 	while (n-- > 0)
 		if (strcmp(pairs[n]->key, key) == 0)
@@ -207,7 +219,8 @@ bool pb_any_is(const Google__Protobuf__Any *any, const char *name)
 	return str_eq(any->type_url, name) || (slash && str_eq(slash + 1, name));
 }
 
-int pb_any_unpack(const Google__Protobuf__Any *any, const ProtobufCMessageDescriptor *type, void *ret, struct err *err)
+int pb_any_unpack(const Google__Protobuf__Any *any, const ProtobufCMessageDescriptor *type,
+		  void *ret, struct err *err)
 {
 	if (!pb_any_is(any, type->name))
 		return err_set(err, -ERR_INVALID, "expected %s, got %s", type->name,

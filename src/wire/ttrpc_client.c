@@ -55,11 +55,13 @@ static void on_frame(void *arg, const struct ttrpc_frame *frame)
 		if (p->stream != frame->stream)
 			continue;
 		if (frame->oversize)
-			complete(p, err_set(&p->err, -ERR_EXHAUSTED, "the answer is longer than %d bytes",
-					    TTRPC_MESSAGE_MAX));
+			complete(p,
+				 err_set(&p->err, -ERR_EXHAUSTED,
+					 "the answer is longer than %d bytes", TTRPC_MESSAGE_MAX));
 		else
-			complete(p, pb_unpack(&ttrpc__response__descriptor, frame->payload, frame->len, &p->response,
-					      &p->err));
+			complete(p,
+				 pb_unpack(&ttrpc__response__descriptor, frame->payload, frame->len,
+					   &p->response, &p->err));
 		return;
 	}
 	/* The answer to a call that nobody waits for any more. */
@@ -124,11 +126,13 @@ static int timeout_left(int64_t *ret)
 	return 0;
 }
 
-static int send_request(struct ttrpc_client *c, uint32_t stream, const char *service, const char *method,
-			const char *namespace, const ProtobufCMessage *request, int64_t timeout_nano)
+static int send_request(struct ttrpc_client *c, uint32_t stream, const char *service,
+			const char *method, const char *namespace, const ProtobufCMessage *request,
+			int64_t timeout_nano)
 {
 	/* The generated structs want char *, and only read it. */
-	_cleanup_free_ char *key = mem_strdup(TTRPC_NAMESPACE_KEY), *value = mem_strdup(namespace ? namespace : "");
+	_cleanup_free_ char *key = mem_strdup(TTRPC_NAMESPACE_KEY),
+			    *value = mem_strdup(namespace ? namespace : "");
 	_cleanup_free_ char *own_service = mem_strdup(service), *own_method = mem_strdup(method);
 	Ttrpc__KeyValue pair = TTRPC__KEY_VALUE__INIT;
 	Ttrpc__KeyValue *metadata[] = { &pair };
@@ -147,21 +151,22 @@ static int send_request(struct ttrpc_client *c, uint32_t stream, const char *ser
 }
 
 /* What the peer's answer comes to */
-static int take_response(const Ttrpc__Response *response, const ProtobufCMessageDescriptor *reply_type,
-			 ProtobufCMessage **ret_reply, struct err *err)
+static int take_response(const Ttrpc__Response *response,
+			 const ProtobufCMessageDescriptor *reply_type, ProtobufCMessage **ret_reply, struct err *err)
 {
 	if (response->status && response->status->code != 0) {
 		str_clean(response->status->message, strlen(response->status->message));
-		return err_set(err, err_from_grpc(response->status->code), "%s", response->status->message);
+		return err_set(err, err_from_grpc(response->status->code), "%s",
+			       response->status->message);
 	}
 	if (!reply_type || !ret_reply)
 		return 0;
 	return pb_unpack(reply_type, response->payload.data, response->payload.len, ret_reply, err);
 }
 
-CO int ttrpc_client_call(struct ttrpc_client *c, const char *service, const char *method, const char *namespace,
-			 const ProtobufCMessage *request, const ProtobufCMessageDescriptor *reply_type,
-			 ProtobufCMessage **ret_reply, struct err *err)
+CO int ttrpc_client_call(struct ttrpc_client *c, const char *service, const char *method,
+			 const char *namespace, const ProtobufCMessage *request,
+			 const ProtobufCMessageDescriptor *reply_type, ProtobufCMessage **ret_reply, struct err *err)
 {
 	struct pending p = { .result = 0 };
 	int64_t timeout_nano;
@@ -178,7 +183,8 @@ CO int ttrpc_client_call(struct ttrpc_client *c, const char *service, const char
 	p.stream = c->last_stream == 0 ? 1 : c->last_stream + 2;
 	r = send_request(c, p.stream, service, method, namespace, request, timeout_nano);
 	if (r == -EMSGSIZE)
-		return err_set(err, -ERR_EXHAUSTED, "%s: the request is longer than %d bytes", method, TTRPC_MESSAGE_MAX);
+		return err_set(err, -ERR_EXHAUSTED, "%s: the request is longer than %d bytes",
+			       method, TTRPC_MESSAGE_MAX);
 	if (r < 0)
 		return err_sys(err, r, "%s: cannot send the request", method);
 	c->last_stream = p.stream;

@@ -142,7 +142,10 @@ void ttrpc_conn_hangup(struct ttrpc_conn *c)
 	if (c->broken)
 		return;
 	c->broken = true;
-	/* The loop sees the hang-up and calls on_ready(): callers of ours need not expect to be called back. */
+	/*
+	 * The loop sees the hang-up and calls on_ready(): callers of ours need not expect to be
+	 * called back.
+	 */
 	shutdown(c->fd, SHUT_RDWR);
 	loop_watch_events(c->watch, EPOLLIN);
 }
@@ -152,7 +155,8 @@ static void flush(struct ttrpc_conn *c)
 {
 	while (!list_empty(&c->out)) {
 		struct chunk *k = LIST_ENTRY(c->out.next, struct chunk, link);
-		ssize_t n = send(c->fd, k->data + k->off, k->len - k->off, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n =
+			send(c->fd, k->data + k->off, k->len - k->off, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -249,7 +253,8 @@ struct ttrpc_conn *ttrpc_conn_free(struct ttrpc_conn *c)
 	return NULL;
 }
 
-int ttrpc_conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream, const ProtobufCMessage *msg)
+int ttrpc_conn_send(
+	struct ttrpc_conn *c, uint8_t type, uint32_t stream, const ProtobufCMessage *msg)
 {
 	if (c->broken)
 		return -ECONNRESET;
@@ -258,7 +263,8 @@ int ttrpc_conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream, const P
 	if (len > TTRPC_MESSAGE_MAX)
 		return -EMSGSIZE;
 	if (c->queued - c->written + len > TTRPC_QUEUE_MAX) {
-		log_warn("ttrpc: a peer leaves %zu MiB unread, closing", (size_t)TTRPC_QUEUE_MAX >> 20);
+		log_warn("ttrpc: a peer leaves %zu MiB unread, closing",
+			 (size_t)TTRPC_QUEUE_MAX >> 20);
 		ttrpc_conn_hangup(c);
 		return -ECONNRESET;
 	}

@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * Frames of ttrpc (https://github.com/containerd/ttrpc/blob/main/PROTOCOL.md), and a connection that carries them.
- * Private to ttrpc_*.c, their tests and fuzzers.
+ * Frames of ttrpc (https://github.com/containerd/ttrpc/blob/main/PROTOCOL.md), and a connection
+ * that carries them. Private to ttrpc_*.c, their tests and fuzzers.
  */
 
 enum {
@@ -61,7 +61,10 @@ struct ttrpc_parser {
 int ttrpc_parser_space(struct ttrpc_parser *p, uint8_t **ret, size_t *ret_len);
 /** ttrpc_parser_filled() - @len bytes were put there */
 void ttrpc_parser_filled(struct ttrpc_parser *p, size_t len);
-/** ttrpc_parser_next() - Return: whether @ret is a frame; its payload stays valid until ttrpc_parser_space() */
+/**
+ * ttrpc_parser_next() - Return: whether @ret is a frame; its payload stays valid until
+ * ttrpc_parser_space()
+ */
 bool ttrpc_parser_next(struct ttrpc_parser *p, struct ttrpc_frame *ret);
 /** ttrpc_parser_free() - free the bytes; @p is empty then */
 void ttrpc_parser_free(struct ttrpc_parser *p);
@@ -75,7 +78,8 @@ struct ttrpc_conn;
  * struct ttrpc_conn_ops - what the owner of a connection is told, from the loop's own stack
  * @frame:	a frame came in; must not free the connection
  * @written:	something was written; may be NULL
- * @closed:	the peer has gone, or was too slow; the last call, the owner frees the connection (now or later)
+ * @closed:	the peer has gone, or was too slow; the last call, the owner frees the connection
+ * (now or later)
  */
 struct ttrpc_conn_ops {
 	void (*frame)(void *arg, const struct ttrpc_frame *frame);
@@ -83,18 +87,27 @@ struct ttrpc_conn_ops {
 	void (*closed)(void *arg);
 };
 
-/** ttrpc_conn_new() - start reading from @fd, which is taken over in every case; Return: 0 or negative errno */
+/**
+ * ttrpc_conn_new() - start reading from @fd, which is taken over in every case; Return: 0 or
+ * negative errno
+ */
 int ttrpc_conn_new(int fd, const struct ttrpc_conn_ops *ops, void *arg, struct ttrpc_conn **ret);
-/** ttrpc_conn_free() - close, drop what is queued; NULL is fine; never from within @frame; Return: NULL */
+/**
+ * ttrpc_conn_free() - close, drop what is queued; NULL is fine; never from within @frame; Return:
+ * NULL
+ */
 struct ttrpc_conn *ttrpc_conn_free(struct ttrpc_conn *c);
 /**
  * ttrpc_conn_send() - queue a message as one frame
  *
- * Never waits and never calls back: a failure of the socket, or a queue above TTRPC_QUEUE_MAX, shows as @closed later.
+ * Never waits and never calls back: a failure of the socket, or a queue above TTRPC_QUEUE_MAX,
+ * shows as @closed later.
  *
- * Return: 0, or -EMSGSIZE when the message is above TTRPC_MESSAGE_MAX (nothing is sent), -ENOMEM, -ECONNRESET
+ * Return: 0, or -EMSGSIZE when the message is above TTRPC_MESSAGE_MAX (nothing is sent), -ENOMEM,
+ * -ECONNRESET
  */
-int ttrpc_conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream, const ProtobufCMessage *msg);
+int ttrpc_conn_send(
+	struct ttrpc_conn *c, uint8_t type, uint32_t stream, const ProtobufCMessage *msg);
 /** ttrpc_conn_hangup() - end the connection; @closed follows from the loop */
 void ttrpc_conn_hangup(struct ttrpc_conn *c);
 /** ttrpc_conn_queued() - bytes ever queued; what was written is ttrpc_conn_written() */

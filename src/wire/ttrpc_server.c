@@ -53,7 +53,10 @@ struct server_conn {
 struct ttrpc_call {
 	struct list of_server;
 	struct list of_conn;
-	/* NULL once it has gone; the call goes on: what a client asked for is not torn by its leaving. */
+	/*
+	 * NULL once it has gone; the call goes on: what a client asked for is not torn by its
+	 * leaving.
+	 */
 	struct server_conn *conn;
 	struct ttrpc_server *server;
 	const struct ttrpc_method *method;
@@ -111,14 +114,16 @@ static void answer(struct ttrpc_call *call, int code, const struct err *err)
 	struct ttrpc_conn *wire = call->conn->wire;
 	int r = 0;
 	if (code < 0) {
-		const char *text = err && err->text[0] ? err->text :
-				   -code < ERR_NOT_FOUND ? strerror(-code) : "the request failed";
+		const char *text = err && err->text[0]     ? err->text
+				   : -code < ERR_NOT_FOUND ? strerror(-code)
+							   : "the request failed";
 		r = send_status(wire, call->stream, err_grpc(code), text);
 	} else {
 		r = send_reply(wire, call->stream, call->reply);
 	}
 	if (r == -EMSGSIZE || r == -ENOMEM)
-		send_status(wire, call->stream, err_grpc(-ERR_EXHAUSTED), "the answer is too large for a message");
+		send_status(wire, call->stream, err_grpc(-ERR_EXHAUSTED),
+			    "the answer is too large for a message");
 }
 
 /* Tell dumps of coroutines what the call is about: most requests name an object by these fields. */
@@ -129,13 +134,15 @@ static void note_ids(const ProtobufCMessage *request)
 	size_t len = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names) && len < sizeof(note); i++) {
-		const ProtobufCFieldDescriptor *f =
-			protobuf_c_message_descriptor_get_field_by_name(request->descriptor, names[i]);
-		if (!f || f->type != PROTOBUF_C_TYPE_STRING || f->label == PROTOBUF_C_LABEL_REPEATED)
+		const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(
+			request->descriptor, names[i]);
+		if (!f || f->type != PROTOBUF_C_TYPE_STRING ||
+		    f->label == PROTOBUF_C_LABEL_REPEATED)
 			continue;
 		const char *id = *(char *const *)(const void *)((const char *)request + f->offset);
 		if (!str_empty(id))
-			len += (size_t)snprintf(note + len, sizeof(note) - len, "%s%s", len ? "/" : "", id);
+			len += (size_t)snprintf(
+				note + len, sizeof(note) - len, "%s%s", len ? "/" : "", id);
 	}
 	if (note[0]) {
 		str_clean(note, strlen(note));
@@ -213,7 +220,8 @@ static int start_call(struct server_conn *conn, const struct ttrpc_frame *frame,
 	if (frame->flags & TTRPC_FLAG_REMOTE_OPEN)
 		return err_set(err, -ERR_UNIMPLEMENTED, "method %s does not stream", req->method);
 	if (s->n_running >= RUNNING_MAX)
-		return err_set(err, -ERR_EXHAUSTED, "%u requests are being served already", s->n_running);
+		return err_set(
+			err, -ERR_EXHAUSTED, "%u requests are being served already", s->n_running);
 	r = pb_unpack(method->request, req->payload.data, req->payload.len, &request, err);
 	if (r < 0)
 		return r;
@@ -236,15 +244,21 @@ static int start_call(struct server_conn *conn, const struct ttrpc_frame *frame,
 	return 0;
 }
 
-/* What is wrong with a frame is answered as Go's server does: on its stream, and the connection lives on. */
+/*
+ * What is wrong with a frame is answered as Go's server does: on its stream, and the connection
+ * lives on.
+ */
 static int take_frame(struct server_conn *conn, const struct ttrpc_frame *frame, struct err *err)
 {
 	if (frame->oversize)
-		return err_set(err, -ERR_EXHAUSTED, "message exceeds the maximum of %d bytes", TTRPC_MESSAGE_MAX);
+		return err_set(err, -ERR_EXHAUSTED, "message exceeds the maximum of %d bytes",
+			       TTRPC_MESSAGE_MAX);
 	if (frame->stream % 2 != 1)
-		return err_set(err, -ERR_INVALID, "StreamID must be odd for client initiated streams");
+		return err_set(
+			err, -ERR_INVALID, "StreamID must be odd for client initiated streams");
 	if (frame->type == TTRPC_DATA)
-		return err_set(err, -ERR_UNIMPLEMENTED, "no stream is open: streaming is not supported");
+		return err_set(
+			err, -ERR_UNIMPLEMENTED, "no stream is open: streaming is not supported");
 	if (frame->type != TTRPC_REQUEST)
 		return 0;
 	if (frame->stream <= conn->last_stream)
@@ -344,7 +358,8 @@ static void on_listener(int fd, uint32_t events, void *arg)
 		if (peer < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
 			return;
 		if (peer < 0) {
-			/* Out of files or memory: the listener would stay ready and spin the loop. */
+			/* Out of files or memory: the listener would stay ready and spin the loop.
+			 */
 			log_warn("ttrpc: accept: %s", strerror(errno));
 			loop_watch_events(s->watch, 0);
 			loop_timer_set(s->resume, ACCEPT_PAUSE_USEC);
@@ -357,8 +372,8 @@ static void on_listener(int fd, uint32_t events, void *arg)
 	}
 }
 
-int ttrpc_server_new(int fd, const struct ttrpc_service *const *services, void *ctx, bool refuse_other_uids,
-		     struct ttrpc_server **ret)
+int ttrpc_server_new(int fd, const struct ttrpc_service *const *services, void *ctx,
+		     bool refuse_other_uids, struct ttrpc_server **ret)
 {
 	struct ttrpc_server *s = NEW0(struct ttrpc_server);
 

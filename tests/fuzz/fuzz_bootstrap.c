@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What containerd writes to the standard input of start, in whichever version, never harms it; and options that it carries
- * are read as a configuration, unless they name a file.
+ * What containerd writes to the standard input of start, in whichever version, never harms it; and
+ * options that it carries are read as a configuration, unless they name a file.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,10 @@ static void round_trip(const ProtobufCMessageDescriptor *type, const uint8_t *da
 	if (pb_unpack(type, data, len, &msg, NULL) < 0)
 		return;
 	_cleanup_free_ uint8_t *first = pb_pack(msg, &first_len);
-	/* protobuf-c lets an unknown field of the impossible number 0 through in its long form only. */
+	/*
+	 * protobuf-c lets an unknown field of the impossible number 0 through in its long form
+	 * only.
+	 */
 	if (pb_unpack(type, first, first_len, &again, NULL) < 0)
 		return;
 	_cleanup_free_ uint8_t *second = pb_pack(again, &second_len);
@@ -45,7 +48,8 @@ static void read_options(const struct buf *any_bytes)
 	_cleanup_pb_ Runtimeoptions__V1__Options *options = NULL;
 	struct shim_config config;
 
-	if (pb_unpack(&google__protobuf__any__descriptor, any_bytes->data, any_bytes->len, &any, NULL) < 0)
+	if (pb_unpack(&google__protobuf__any__descriptor, any_bytes->data, any_bytes->len, &any,
+		      NULL) < 0)
 		return;
 	if (pb_any_unpack(any, &runtimeoptions__v1__options__descriptor, &options, NULL) == 0 &&
 	    options->config_path[0])

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whatever bytes a client sends, the ttrpc server answers or closes, ends every handler, and finds the same frames however
- * the bytes were cut. The input's first byte says where they are cut; the rest goes through a real socket.
+ * Whatever bytes a client sends, the ttrpc server answers or closes, ends every handler, and finds
+ * the same frames however the bytes were cut. The input's first byte says where they are cut; the
+ * rest goes through a real socket.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,7 +28,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-enum { INPUT_MAX = 60 << 10, PARKED_MAX = 8192 };
+enum { INPUT_MAX = 60 << 10,
+       PARKED_MAX = 8192 };
 
 static struct {
 	struct sockaddr_un addr;
@@ -39,8 +41,8 @@ static struct {
 	size_t len;
 } f;
 
-static CO int handle(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx,
-		     struct err *err)
+static CO int handle(struct ttrpc_call *call, const ProtobufCMessage *request,
+		     ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	/* What was decoded can be encoded. */
 	size_t len;
@@ -48,18 +50,24 @@ static CO int handle(struct ttrpc_call *call, const ProtobufCMessage *request, P
 	return 0;
 }
 
-static CO int handle_wait(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx,
-			  struct err *err)
+static CO int handle_wait(struct ttrpc_call *call, const ProtobufCMessage *request,
+			  ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	ttrpc_park(call);
 	f.parked[f.n_parked++] = call;
 	return TTRPC_PARKED;
 }
 
-#define METHOD(n, in, h) { n, &containerd__task__v2__##in##__descriptor, &google__protobuf__empty__descriptor, h }
+#define METHOD(n, in, h) \
+	{ \
+		n, &containerd__task__v2__##in##__descriptor, \
+			&google__protobuf__empty__descriptor, h \
+	}
 static const struct ttrpc_method methods[] = {
-	METHOD("Create", create_task_request, handle),	METHOD("Exec", exec_process_request, handle),
-	METHOD("Update", update_task_request, handle),	METHOD("Wait", wait_request, handle_wait),
+	METHOD("Create", create_task_request, handle),
+	METHOD("Exec", exec_process_request, handle),
+	METHOD("Update", update_task_request, handle),
+	METHOD("Wait", wait_request, handle_wait),
 	METHOD("Kill", kill_request, handle),
 };
 static const struct ttrpc_method sandbox_methods[] = {
@@ -67,15 +75,17 @@ static const struct ttrpc_method sandbox_methods[] = {
 	  &google__protobuf__empty__descriptor, handle },
 };
 static const struct ttrpc_service task = { "containerd.task.v3.Task", methods, ARRAY_SIZE(methods) };
-static const struct ttrpc_service sandbox = { "containerd.runtime.sandbox.v1.Sandbox", sandbox_methods, 1 };
+static const struct ttrpc_service sandbox = {
+	"containerd.runtime.sandbox.v1.Sandbox", sandbox_methods, 1
+};
 static const struct ttrpc_service *const services[] = { &task, &sandbox, NULL };
 
 static CO void drive(void *arg)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&f.addr, f.addr_len) < 0 || fd_nonblock(fd, true) < 0 ||
-	    co_write_full(fd, f.data, f.len) < 0)
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&f.addr, f.addr_len) < 0 ||
+	    fd_nonblock(fd, true) < 0 || co_write_full(fd, f.data, f.len) < 0)
 		abort();
 	shutdown(fd, SHUT_WR);
 
@@ -98,7 +108,8 @@ static void start(void)
 	f.addr.sun_family = AF_UNIX;
 	f.addr_len = sizeof(sa_family_t);
 	/* An address of the kernel's choice, without a file */
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&f.addr, f.addr_len) < 0 || listen(fd, 1) < 0)
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&f.addr, f.addr_len) < 0 ||
+	    listen(fd, 1) < 0)
 		abort();
 	f.addr_len = sizeof(f.addr);
 	if (getsockname(fd, (struct sockaddr *)&f.addr, &f.addr_len) < 0 || loop_init() < 0 ||

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Run a fuzz target over the files of the directories named on the command line: its corpus, and what once crashed it. */
+/*
+ * Run a fuzz target over the files of the directories named on the command line: its corpus, and
+ * what once crashed it.
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

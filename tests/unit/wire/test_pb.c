@@ -26,21 +26,27 @@
 #include "types.pb-c.h"
 
 /*
- * What containerd, hcsshim and Kubernetes publish, as text: every field of every message, its number and type. The letter
- * is s string, b bytes, t bool, u uint32, U uint64, i int32, I int64, d double, e enum, m message; "*" is repeated.
+ * What containerd, hcsshim and Kubernetes publish, as text: every field of every message, its
+ * number and type. The letter is s string, b bytes, t bool, u uint32, U uint64, i int32, I int64, d
+ * double, e enum, m message; "*" is repeated.
  */
 static const struct row {
 	const ProtobufCMessageDescriptor *type;
 	const char *name;
 	const char *fields;
 } rows[] = {
-#define TASK(c, n, f) { &containerd__task__v2__##c##__descriptor, "containerd.task.v2." n, f }
+#define TASK(c, n, f) \
+	{ \
+		&containerd__task__v2__##c##__descriptor, "containerd.task.v2." n, f \
+	}
 	TASK(state_request, "StateRequest", "id 1s exec_id 2s"),
 	TASK(state_response, "StateResponse",
-	     "id 1s bundle 2s pid 3u status 4e stdin 5s stdout 6s stderr 7s terminal 8t exit_status 9u exited_at 10m "
+	     "id 1s bundle 2s pid 3u status 4e stdin 5s stdout 6s stderr 7s terminal 8t "
+	     "exit_status 9u exited_at 10m "
 	     "exec_id 11s"),
 	TASK(create_task_request, "CreateTaskRequest",
-	     "id 1s bundle 2s rootfs 3m* terminal 4t stdin 5s stdout 6s stderr 7s checkpoint 8s parent_checkpoint 9s "
+	     "id 1s bundle 2s rootfs 3m* terminal 4t stdin 5s stdout 6s stderr 7s checkpoint 8s "
+	     "parent_checkpoint 9s "
 	     "options 10m"),
 	TASK(create_task_response, "CreateTaskResponse", "pid 1u"),
 	TASK(start_request, "StartRequest", "id 1s exec_id 2s"),
@@ -65,9 +71,13 @@ static const struct row {
 	TASK(connect_request, "ConnectRequest", "id 1s"),
 	TASK(connect_response, "ConnectResponse", "shim_pid 1u task_pid 2u version 3s"),
 	TASK(shutdown_request, "ShutdownRequest", "id 1s now 2t"),
-	{ &containerd__v1__types__process_info__descriptor, "containerd.v1.types.ProcessInfo", "pid 1u info 2m" },
+	{ &containerd__v1__types__process_info__descriptor, "containerd.v1.types.ProcessInfo",
+	  "pid 1u info 2m" },
 #define SANDBOX(c, n, f) \
-	{ &containerd__runtime__sandbox__v1__##c##__descriptor, "containerd.runtime.sandbox.v1." n, f }
+	{ \
+		&containerd__runtime__sandbox__v1__##c##__descriptor, \
+			"containerd.runtime.sandbox.v1." n, f \
+	}
 	SANDBOX(create_sandbox_request, "CreateSandboxRequest",
 		"sandbox_id 1s bundle_path 2s rootfs 3m* options 4m netns_path 5s annotations 6m*"),
 	SANDBOX(create_sandbox_response, "CreateSandboxResponse", ""),
@@ -88,12 +98,17 @@ static const struct row {
 	SANDBOX(shutdown_sandbox_response, "ShutdownSandboxResponse", ""),
 	SANDBOX(sandbox_metrics_request, "SandboxMetricsRequest", "sandbox_id 1s"),
 	SANDBOX(sandbox_metrics_response, "SandboxMetricsResponse", "metrics 1m"),
-#define EVENT(c, n, f) { &containerd__events__##c##__descriptor, "containerd.events." n, f }
-	EVENT(task_create, "TaskCreate", "container_id 1s bundle 2s rootfs 3m* io 4m checkpoint 5s pid 6u"),
+#define EVENT(c, n, f) \
+	{ \
+		&containerd__events__##c##__descriptor, "containerd.events." n, f \
+	}
+	EVENT(task_create, "TaskCreate",
+	      "container_id 1s bundle 2s rootfs 3m* io 4m checkpoint 5s pid 6u"),
 	EVENT(task_io, "TaskIO", "stdin 1s stdout 2s stderr 3s terminal 4t"),
 	EVENT(task_start, "TaskStart", "container_id 1s pid 2u"),
 	EVENT(task_exit, "TaskExit", "container_id 1s id 2s pid 3u exit_status 4u exited_at 5m"),
-	EVENT(task_delete, "TaskDelete", "container_id 1s pid 2u exit_status 3u exited_at 4m id 5s"),
+	EVENT(task_delete, "TaskDelete",
+	      "container_id 1s pid 2u exit_status 3u exited_at 4m id 5s"),
 	EVENT(task_oom, "TaskOOM", "container_id 1s"),
 	EVENT(task_paused, "TaskPaused", "container_id 1s"),
 	EVENT(task_resumed, "TaskResumed", "container_id 1s"),
@@ -102,17 +117,26 @@ static const struct row {
 	EVENT(task_checkpointed, "TaskCheckpointed", "container_id 1s checkpoint 2s"),
 	{ &containerd__services__events__ttrpc__v1__forward_request__descriptor,
 	  "containerd.services.events.ttrpc.v1.ForwardRequest", "envelope 1m" },
-#define TYPE(c, n, f) { &containerd__types__##c##__descriptor, "containerd.types." n, f }
+#define TYPE(c, n, f) \
+	{ \
+		&containerd__types__##c##__descriptor, "containerd.types." n, f \
+	}
 	TYPE(mount, "Mount", "type 1s source 2s target 3s options 4s*"),
-	TYPE(platform, "Platform", "os 1s architecture 2s variant 3s os_version 4s os_features 5s*"),
+	TYPE(platform, "Platform",
+	     "os 1s architecture 2s variant 3s os_version 4s os_features 5s*"),
 	TYPE(metric, "Metric", "timestamp 1m id 2s data 3m"),
 	TYPE(envelope, "Envelope", "timestamp 1m namespace 2s topic 3s event 4m"),
-	TYPE(runtime_info, "RuntimeInfo", "name 1s version 2m options 3m features 4m annotations 5m*"),
+	TYPE(runtime_info, "RuntimeInfo",
+	     "name 1s version 2m options 3m features 4m annotations 5m*"),
 	TYPE(runtime_version, "RuntimeVersion", "version 1s revision 2s"),
 #define BOOTSTRAP(c, n, f) \
-	{ &containerd__runtime__bootstrap__v1__##c##__descriptor, "containerd.runtime.bootstrap.v1." n, f }
+	{ \
+		&containerd__runtime__bootstrap__v1__##c##__descriptor, \
+			"containerd.runtime.bootstrap.v1." n, f \
+	}
 	BOOTSTRAP(bootstrap_params, "BootstrapParams",
-		  "instance_id 1s namespace 2s log_level 3e containerd_version 4s containerd_ttrpc_address 5s "
+		  "instance_id 1s namespace 2s log_level 3e containerd_version 4s "
+		  "containerd_ttrpc_address 5s "
 		  "containerd_grpc_address 6s containerd_binary 7s extensions 8m* socket_dir 9s"),
 	BOOTSTRAP(bootstrap_result, "BootstrapResult",
 		  "version 1i address 2s protocol 3s capabilities 4i* metadata 5m*"),
@@ -123,26 +147,40 @@ static const struct row {
 	{ &ttrpc__key_value__descriptor, "ttrpc.KeyValue", "key 1s value 2s" },
 	{ &google__rpc__status__descriptor, "google.rpc.Status", "code 1i message 2s details 3m*" },
 	{ &google__protobuf__any__descriptor, "google.protobuf.Any", "type_url 1s value 2b" },
-	{ &google__protobuf__timestamp__descriptor, "google.protobuf.Timestamp", "seconds 1I nanos 2i" },
+	{ &google__protobuf__timestamp__descriptor, "google.protobuf.Timestamp",
+	  "seconds 1I nanos 2i" },
 	{ &google__protobuf__empty__descriptor, "google.protobuf.Empty", "" },
 	{ &runtimeoptions__v1__options__descriptor, "runtimeoptions.v1.Options",
 	  "type_url 1s config_path 2s config_body 3b" },
 	{ &containerd__runc__v1__options__descriptor, "containerd.runc.v1.Options",
-	  "no_pivot_root 1t no_new_keyring 2t shim_cgroup 3s io_uid 4u io_gid 5u binary_name 6s root 7s "
-	  "systemd_cgroup 9t criu_image_path 10s criu_work_path 11s task_api_address 12s task_api_version 13u" },
-	{ &containerd__runc__v1__process_details__descriptor, "containerd.runc.v1.ProcessDetails", "exec_id 1s" },
+	  "no_pivot_root 1t no_new_keyring 2t shim_cgroup 3s io_uid 4u io_gid 5u binary_name "
+	  "6s root 7s "
+	  "systemd_cgroup 9t criu_image_path 10s criu_work_path 11s task_api_address 12s "
+	  "task_api_version 13u" },
+	{ &containerd__runc__v1__process_details__descriptor, "containerd.runc.v1.ProcessDetails",
+	  "exec_id 1s" },
 	{ &containerd__runhcs__v1__options__descriptor, "containerd.runhcs.v1.Options",
-	  "debug 1t debug_type 2e registry_root 3s sandbox_image 4s sandbox_platform 5s sandbox_isolation 6e "
-	  "boot_files_root_path 7s vm_processor_count 8i vm_memory_size_in_mb 9i GPUVHDPath 10s "
-	  "scale_cpu_limits_to_sandbox 11t default_container_scratch_size_in_gb 12i default_vm_scratch_size_in_gb 13i "
+	  "debug 1t debug_type 2e registry_root 3s sandbox_image 4s sandbox_platform 5s "
+	  "sandbox_isolation 6e "
+	  "boot_files_root_path 7s vm_processor_count 8i vm_memory_size_in_mb 9i GPUVHDPath "
+	  "10s "
+	  "scale_cpu_limits_to_sandbox 11t default_container_scratch_size_in_gb 12i "
+	  "default_vm_scratch_size_in_gb 13i "
 	  "share_scratch 14t NCProxyAddr 15s log_level 16s io_retry_timeout_in_sec 17i "
 	  "default_container_annotations 18m* no_inherit_host_timezone 19t scrub_logs 20t" },
-	{ &containerd__runhcs__v1__process_details__descriptor, "containerd.runhcs.v1.ProcessDetails",
+	{ &containerd__runhcs__v1__process_details__descriptor,
+	  "containerd.runhcs.v1.ProcessDetails",
 	  "image_name 1s created_at 2m kernel_time_100_ns 3U memory_commit_bytes 4U "
-	  "memory_working_set_private_bytes 5U memory_working_set_shared_bytes 6U process_id 7u user_time_100_ns 8U "
+	  "memory_working_set_private_bytes 5U memory_working_set_shared_bytes 6U process_id "
+	  "7u user_time_100_ns 8U "
 	  "exec_id 9s" },
-#define DIAG(c, n, f) { &containerd__runhcs__v1__diag__##c##__descriptor, "containerd.runhcs.v1.diag." n, f }
-	DIAG(exec_process_request, "ExecProcessRequest", "args 1s* workdir 2s terminal 3t stdin 4s stdout 5s stderr 6s"),
+#define DIAG(c, n, f) \
+	{ \
+		&containerd__runhcs__v1__diag__##c##__descriptor, "containerd.runhcs.v1.diag." n, \
+			f \
+	}
+	DIAG(exec_process_request, "ExecProcessRequest",
+	     "args 1s* workdir 2s terminal 3t stdin 4s stdout 5s stderr 6s"),
 	DIAG(exec_process_response, "ExecProcessResponse", "exit_code 1i"),
 	DIAG(stacks_request, "StacksRequest", ""),
 	DIAG(stacks_response, "StacksResponse", "stacks 1s guest_stacks 2s"),
@@ -154,21 +192,32 @@ static const struct row {
 	DIAG(task, "Task", "id 1s execs 2m*"),
 	DIAG(exec, "Exec", "id 1s state 2s"),
 	DIAG(tasks_response, "TasksResponse", "tasks 1m*"),
-#define CG(c, n, f) { &io__containerd__cgroups__v2__##c##__descriptor, "io.containerd.cgroups.v2." n, f }
+#define CG(c, n, f) \
+	{ \
+		&io__containerd__cgroups__v2__##c##__descriptor, "io.containerd.cgroups.v2." n, f \
+	}
 	CG(metrics, "Metrics",
 	   "pids 1m cpu 2m memory 4m rdma 5m io 6m hugetlb 7m* memory_events 8m network 9m*"),
 	CG(pids_stat, "PidsStat", "current 1U limit 2U"),
 	CG(cpustat, "CPUStat",
-	   "usage_usec 1U user_usec 2U system_usec 3U nr_periods 4U nr_throttled 5U throttled_usec 6U PSI 7m "
+	   "usage_usec 1U user_usec 2U system_usec 3U nr_periods 4U nr_throttled 5U "
+	   "throttled_usec 6U PSI 7m "
 	   "nr_bursts 8U burst_usec 9U"),
 	CG(memory_stat, "MemoryStat",
-	   "anon 1U file 2U kernel_stack 3U slab 4U sock 5U shmem 6U file_mapped 7U file_dirty 8U file_writeback 9U "
-	   "anon_thp 10U inactive_anon 11U active_anon 12U inactive_file 13U active_file 14U unevictable 15U "
-	   "slab_reclaimable 16U slab_unreclaimable 17U pgfault 18U pgmajfault 19U workingset_refault 20U "
-	   "workingset_activate 21U workingset_nodereclaim 22U pgrefill 23U pgscan 24U pgsteal 25U pgactivate 26U "
-	   "pgdeactivate 27U pglazyfree 28U pglazyfreed 29U thp_fault_alloc 30U thp_collapse_alloc 31U usage 32U "
-	   "usage_limit 33U swap_usage 34U swap_limit 35U max_usage 36U swap_max_usage 37U PSI 38m"),
-	CG(memory_events, "MemoryEvents", "low 1U high 2U max 3U oom 4U oom_kill 5U oom_group_kill 6U"),
+	   "anon 1U file 2U kernel_stack 3U slab 4U sock 5U shmem 6U file_mapped 7U "
+	   "file_dirty 8U file_writeback 9U "
+	   "anon_thp 10U inactive_anon 11U active_anon 12U inactive_file 13U active_file 14U "
+	   "unevictable 15U "
+	   "slab_reclaimable 16U slab_unreclaimable 17U pgfault 18U pgmajfault 19U "
+	   "workingset_refault 20U "
+	   "workingset_activate 21U workingset_nodereclaim 22U pgrefill 23U pgscan 24U "
+	   "pgsteal 25U pgactivate 26U "
+	   "pgdeactivate 27U pglazyfree 28U pglazyfreed 29U thp_fault_alloc 30U "
+	   "thp_collapse_alloc 31U usage 32U "
+	   "usage_limit 33U swap_usage 34U swap_limit 35U max_usage 36U swap_max_usage 37U "
+	   "PSI 38m"),
+	CG(memory_events, "MemoryEvents",
+	   "low 1U high 2U max 3U oom 4U oom_kill 5U oom_group_kill 6U"),
 	CG(rdma_stat, "RdmaStat", "current 1m* limit 2m*"),
 	CG(rdma_entry, "RdmaEntry", "device 1s hca_handles 2u hca_objects 3u"),
 	CG(iostat, "IOStat", "usage 1m* PSI 2m"),
@@ -177,11 +226,16 @@ static const struct row {
 	CG(psistats, "PSIStats", "some 1m full 2m"),
 	CG(psidata, "PSIData", "avg10 1d avg60 2d avg300 3d total 4U"),
 	CG(network_stat, "NetworkStat",
-	   "name 1s rx_bytes 2U rx_packets 3U rx_errors 4U rx_dropped 5U tx_bytes 6U tx_packets 7U tx_errors 8U "
+	   "name 1s rx_bytes 2U rx_packets 3U rx_errors 4U rx_dropped 5U tx_bytes 6U "
+	   "tx_packets 7U tx_errors 8U "
 	   "tx_dropped 9U"),
-#define CRI(c, n, f) { &runtime__v1__##c##__descriptor, "runtime.v1." n, f }
+#define CRI(c, n, f) \
+	{ \
+		&runtime__v1__##c##__descriptor, "runtime.v1." n, f \
+	}
 	CRI(pod_sandbox_config, "PodSandboxConfig",
-	    "metadata 1m hostname 2s log_directory 3s dns_config 4m port_mappings 5m* labels 6m* annotations 7m* "
+	    "metadata 1m hostname 2s log_directory 3s dns_config 4m port_mappings 5m* labels "
+	    "6m* annotations 7m* "
 	    "linux_config 8m"),
 	CRI(pod_sandbox_metadata, "PodSandboxMetadata", "name 1s uid 2s namespace 3s attempt 4u"),
 	CRI(dnsconfig, "DNSConfig", "servers 1s* searches 2s* options 3s*"),
@@ -189,10 +243,12 @@ static const struct row {
 	CRI(linux_pod_sandbox_config, "LinuxPodSandboxConfig",
 	    "cgroup_parent 1s security_context 2m sysctls 3m* overhead 4m resources 5m"),
 	CRI(linux_sandbox_security_context, "LinuxSandboxSecurityContext",
-	    "namespace_options 1m run_as_user 3m readonly_rootfs 4t supplemental_groups 5I* privileged 6t "
+	    "namespace_options 1m run_as_user 3m readonly_rootfs 4t supplemental_groups 5I* "
+	    "privileged 6t "
 	    "seccomp_profile_path 7s run_as_group 8m seccomp 9m apparmor 10m"),
 	CRI(linux_container_resources, "LinuxContainerResources",
-	    "cpu_period 1I cpu_quota 2I cpu_shares 3I memory_limit_in_bytes 4I oom_score_adj 5I cpuset_cpus 6s "
+	    "cpu_period 1I cpu_quota 2I cpu_shares 3I memory_limit_in_bytes 4I oom_score_adj "
+	    "5I cpuset_cpus 6s "
 	    "cpuset_mems 7s hugepage_limits 8m* unified 9m* memory_swap_limit_in_bytes 10I"),
 	CRI(namespace_option, "NamespaceOption", "network 1e pid 2e ipc 3e target_id 4s"),
 	CRI(security_profile, "SecurityProfile", "profile_type 1e localhost_ref 2s"),
@@ -261,8 +317,9 @@ static void encode_full(struct buf *out, const ProtobufCMessageDescriptor *type)
 		case PROTOBUF_C_TYPE_MESSAGE: {
 			_cleanup_buf_ struct buf sub = { 0 };
 			encode_full(&sub, f->descriptor);
-			for (size_t n = sub.len; ; n >>= 7) {
-				buf_add(&value, &(uint8_t){ (uint8_t)((n & 127) | (n > 127 ? 128 : 0)) }, 1);
+			for (size_t n = sub.len;; n >>= 7) {
+				buf_add(&value,
+					&(uint8_t){ (uint8_t)((n & 127) | (n > 127 ? 128 : 0)) }, 1);
 				if (n <= 127)
 					break;
 			}
@@ -336,13 +393,16 @@ END_TEST
 
 START_TEST(negative_log_levels_of_bootstrap_params_are_read)
 {
-	static const uint8_t in[] = "\x0a\x02id\x12\x02ns\x18\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x01"
-				    "\x42\x1b\x0a\x19\x0a\x15google.protobuf.Empty\x12\x00"
-				    "\x4a\x02/d\xa2\x06\x01x";
+	static const uint8_t in[] =
+		"\x0a\x02id\x12\x02ns\x18\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+		"\x42\x1b\x0a\x19\x0a\x15google.protobuf.Empty\x12\x00"
+		"\x4a\x02/d\xa2\x06\x01x";
 	_cleanup_pb_ Containerd__Runtime__Bootstrap__V1__BootstrapParams *p = NULL;
 
-	ck_assert_int_eq(pb_unpack(&containerd__runtime__bootstrap__v1__bootstrap_params__descriptor, in,
-				   sizeof(in) - 1, &p, NULL), 0);
+	ck_assert_int_eq(
+		pb_unpack(&containerd__runtime__bootstrap__v1__bootstrap_params__descriptor, in,
+			  sizeof(in) - 1, &p, NULL),
+		0);
 	ck_assert_str_eq(p->instance_id, "id");
 	ck_assert_str_eq(p->namespace_, "ns");
 	ck_assert_int_eq(p->log_level, -4);
@@ -359,11 +419,15 @@ START_TEST(an_event_in_its_envelope_has_known_bytes)
 				      "\x0a\x04\x08\x01\x10\x02"
 				      "\x12\x02ns"
 				      "\x1a\x0b/tasks/exit"
-				      "\x22\x2d\x0a\x1a" "containerd.events.TaskExit"
-				      "\x12\x0f\x0a\x01" "c\x12\x01" "e\x18\x07 \x89\x01\x2a\x02\x08\x05";
+				      "\x22\x2d\x0a\x1a"
+				      "containerd.events.TaskExit"
+				      "\x12\x0f\x0a\x01"
+				      "c\x12\x01"
+				      "e\x18\x07 \x89\x01\x2a\x02\x08\x05";
 	_cleanup_pb_ Containerd__Services__Events__Ttrpc__V1__ForwardRequest *fwd =
 		pb_new(&containerd__services__events__ttrpc__v1__forward_request__descriptor);
-	_cleanup_pb_ Containerd__Events__TaskExit *ev = pb_new(&containerd__events__task_exit__descriptor);
+	_cleanup_pb_ Containerd__Events__TaskExit *ev =
+		pb_new(&containerd__events__task_exit__descriptor);
 
 	pb_str(&ev->container_id, "c");
 	pb_str(&ev->id, "e");
@@ -386,10 +450,15 @@ START_TEST(an_unset_scrub_logs_is_told_from_false)
 {
 	_cleanup_pb_ Containerd__Runhcs__V1__Options *unset = NULL, *off = NULL;
 
-	ck_assert_int_eq(pb_unpack(&containerd__runhcs__v1__options__descriptor, NULL, 0, &unset, NULL), 0);
-	ck_assert_int_eq(unset->scrub_logs_set_case, CONTAINERD__RUNHCS__V1__OPTIONS__SCRUB_LOGS_SET__NOT_SET);
-	ck_assert_int_eq(pb_unpack(&containerd__runhcs__v1__options__descriptor, "\xa0\x01\x00", 3, &off, NULL), 0);
-	ck_assert_int_eq(off->scrub_logs_set_case, CONTAINERD__RUNHCS__V1__OPTIONS__SCRUB_LOGS_SET_SCRUB_LOGS);
+	ck_assert_int_eq(
+		pb_unpack(&containerd__runhcs__v1__options__descriptor, NULL, 0, &unset, NULL), 0);
+	ck_assert_int_eq(unset->scrub_logs_set_case,
+			 CONTAINERD__RUNHCS__V1__OPTIONS__SCRUB_LOGS_SET__NOT_SET);
+	ck_assert_int_eq(pb_unpack(&containerd__runhcs__v1__options__descriptor, "\xa0\x01\x00", 3,
+				   &off, NULL),
+			 0);
+	ck_assert_int_eq(off->scrub_logs_set_case,
+			 CONTAINERD__RUNHCS__V1__OPTIONS__SCRUB_LOGS_SET_SCRUB_LOGS);
 	ck_assert(!off->scrub_logs);
 }
 END_TEST
@@ -400,7 +469,9 @@ START_TEST(unknown_fields_are_skipped)
 	static const uint8_t in[] = "\x12\x01h\x4a\x03\x0a\x01x\xfa\x7f\x01z";
 	_cleanup_pb_ Runtime__V1__PodSandboxConfig *c = NULL;
 
-	ck_assert_int_eq(pb_unpack(&runtime__v1__pod_sandbox_config__descriptor, in, sizeof(in) - 1, &c, NULL), 0);
+	ck_assert_int_eq(pb_unpack(&runtime__v1__pod_sandbox_config__descriptor, in, sizeof(in) - 1,
+				   &c, NULL),
+			 0);
 	ck_assert_str_eq(c->hostname, "h");
 }
 END_TEST
@@ -417,7 +488,8 @@ START_TEST(a_small_message_that_needs_much_memory_is_refused)
 		in[i] = 0x1a;
 		in[i + 1] = 0;
 	}
-	ck_assert_int_eq(pb_unpack(&containerd__task__v2__create_task_request__descriptor, in, len, &msg, &err),
+	ck_assert_int_eq(pb_unpack(&containerd__task__v2__create_task_request__descriptor, in, len,
+				   &msg, &err),
 			 -ERR_EXHAUSTED);
 	ck_assert_ptr_null(msg);
 	ck_assert_ptr_nonnull(strstr(err.text, "too large"));
@@ -429,7 +501,8 @@ START_TEST(malformed_bytes_name_the_message)
 	_cleanup_pb_ void *msg = NULL;
 	struct err err = { 0 };
 
-	ck_assert_int_eq(pb_unpack(&containerd__task__v2__kill_request__descriptor, "\x0a\x7fx", 3, &msg, &err),
+	ck_assert_int_eq(pb_unpack(&containerd__task__v2__kill_request__descriptor, "\x0a\x7fx", 3,
+				   &msg, &err),
 			 -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "containerd.task.v2.KillRequest"));
 }
@@ -437,14 +510,16 @@ END_TEST
 
 START_TEST(an_any_is_matched_by_name_with_and_without_a_host)
 {
-	_cleanup_pb_ Containerd__Runc__V1__Options *o = pb_new(&containerd__runc__v1__options__descriptor);
+	_cleanup_pb_ Containerd__Runc__V1__Options *o =
+		pb_new(&containerd__runc__v1__options__descriptor);
 	_cleanup_pb_ Containerd__Runc__V1__Options *back = NULL;
 
 	pb_str(&o->root, "/r");
 	_cleanup_pb_ Google__Protobuf__Any *any = pb_any(o);
 	ck_assert_str_eq(any->type_url, "containerd.runc.v1.Options");
 	pb_str(&any->type_url, "type.googleapis.com/containerd.runc.v1.Options");
-	ck_assert_int_eq(pb_any_unpack(any, &containerd__runc__v1__options__descriptor, &back, NULL), 0);
+	ck_assert_int_eq(
+		pb_any_unpack(any, &containerd__runc__v1__options__descriptor, &back, NULL), 0);
 	ck_assert_str_eq(back->root, "/r");
 	ck_assert(!pb_any_is(any, "runc.v1.Options"));
 	ck_assert(!pb_any_is(any, "Options"));
@@ -452,8 +527,11 @@ START_TEST(an_any_is_matched_by_name_with_and_without_a_host)
 
 	struct err err = { 0 };
 	void *wrong = NULL;
-	ck_assert_int_eq(pb_any_unpack(any, &runtimeoptions__v1__options__descriptor, &wrong, &err), -ERR_INVALID);
-	ck_assert_int_eq(pb_any_unpack(NULL, &runtimeoptions__v1__options__descriptor, &wrong, &err), -ERR_INVALID);
+	ck_assert_int_eq(pb_any_unpack(any, &runtimeoptions__v1__options__descriptor, &wrong, &err),
+			 -ERR_INVALID);
+	ck_assert_int_eq(
+		pb_any_unpack(NULL, &runtimeoptions__v1__options__descriptor, &wrong, &err),
+		-ERR_INVALID);
 	ck_assert_ptr_null(wrong);
 	ck_assert_str_eq(err.text, "expected runtimeoptions.v1.Options, got nothing");
 }
@@ -472,7 +550,8 @@ END_TEST
 
 START_TEST(strings_can_be_set_again_and_cleared)
 {
-	_cleanup_pb_ Containerd__Task__V2__KillRequest *k = pb_new(&containerd__task__v2__kill_request__descriptor);
+	_cleanup_pb_ Containerd__Task__V2__KillRequest *k =
+		pb_new(&containerd__task__v2__kill_request__descriptor);
 
 	pb_str(&k->id, "a");
 	pb_str(&k->id, "b");
@@ -487,7 +566,8 @@ END_TEST
 
 START_TEST(maps_are_set_replaced_and_read_by_key)
 {
-	_cleanup_pb_ Containerd__Types__RuntimeInfo *r = pb_new(&containerd__types__runtime_info__descriptor);
+	_cleanup_pb_ Containerd__Types__RuntimeInfo *r =
+		pb_new(&containerd__types__runtime_info__descriptor);
 
 	ck_assert_ptr_null(pb_map_get(r, "annotations", "k"));
 	pb_map_set(r, "annotations", "k", "1");
@@ -501,10 +581,14 @@ END_TEST
 
 START_TEST(the_last_of_equal_map_keys_counts)
 {
-	static const uint8_t in[] = "\x2a\x06\x0a\x01k\x12\x01" "1\x2a\x06\x0a\x01k\x12\x01" "2";
+	static const uint8_t in[] = "\x2a\x06\x0a\x01k\x12\x01"
+				    "1\x2a\x06\x0a\x01k\x12\x01"
+				    "2";
 	_cleanup_pb_ Containerd__Types__RuntimeInfo *r = NULL;
 
-	ck_assert_int_eq(pb_unpack(&containerd__types__runtime_info__descriptor, in, sizeof(in) - 1, &r, NULL), 0);
+	ck_assert_int_eq(pb_unpack(&containerd__types__runtime_info__descriptor, in, sizeof(in) - 1,
+				   &r, NULL),
+			 0);
 	ck_assert_str_eq(pb_map_get(r, "annotations", "k"), "2");
 }
 END_TEST
@@ -558,9 +642,11 @@ int main(void)
 	Suite *suite = suite_create("wire pb");
 	TCase *tc = tcase_create("pb");
 
-	tcase_add_loop_test(tc, every_message_has_exactly_the_published_fields, 0, ARRAY_SIZE(rows));
+	tcase_add_loop_test(
+		tc, every_message_has_exactly_the_published_fields, 0, ARRAY_SIZE(rows));
 	tcase_add_loop_test(tc, every_message_survives_decoding_and_encoding, 0, ARRAY_SIZE(rows));
-	tcase_add_loop_test(tc, every_truncation_is_refused_or_a_shorter_message, 0, ARRAY_SIZE(rows));
+	tcase_add_loop_test(
+		tc, every_truncation_is_refused_or_a_shorter_message, 0, ARRAY_SIZE(rows));
 	tcase_add_test(tc, bootstrap_result_is_what_containerd_reads);
 	tcase_add_test(tc, negative_log_levels_of_bootstrap_params_are_read);
 	tcase_add_test(tc, an_event_in_its_envelope_has_known_bytes);

@@ -28,7 +28,8 @@ typedef Containerd__Task__V2__WaitResponse WaitResponse;
 typedef Containerd__Task__V2__ConnectResponse ConnectResponse;
 
 /*
- * The service under test. What a method shall do is in the request's id: milliseconds, or a number of bytes.
+ * The service under test. What a method shall do is in the request's id: milliseconds, or a number
+ * of bytes.
  */
 enum { PARKED_MAX = 1000 };
 
@@ -43,8 +44,8 @@ static struct {
 	char namespace[64];
 } t;
 
-static CO int handle_sleep(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx,
-			   struct err *err)
+static CO int handle_sleep(struct ttrpc_call *call, const ProtobufCMessage *request,
+			   ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	const WaitRequest *req = (const void *)request;
 	uint64_t ms = strtoull(req->id, NULL, 10);
@@ -59,8 +60,8 @@ static CO int handle_sleep(struct ttrpc_call *call, const ProtobufCMessage *requ
 	return 0;
 }
 
-static CO int handle_park(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx,
-			  struct err *err)
+static CO int handle_park(struct ttrpc_call *call, const ProtobufCMessage *request,
+			  ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	ttrpc_park(call);
 	t.parked[t.n_parked++] = call;
@@ -68,8 +69,8 @@ static CO int handle_park(struct ttrpc_call *call, const ProtobufCMessage *reque
 }
 
 /* Parks, and is answered before it returns. */
-static CO int handle_park_slowly(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply,
-				 void *ctx, struct err *err)
+static CO int handle_park_slowly(struct ttrpc_call *call, const ProtobufCMessage *request,
+				 ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	handle_park(call, request, reply, ctx, err);
 	co_sleep(20 * USEC_PER_MSEC);
@@ -77,8 +78,8 @@ static CO int handle_park_slowly(struct ttrpc_call *call, const ProtobufCMessage
 	return TTRPC_PARKED;
 }
 
-static CO int handle_fail(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx,
-			  struct err *err)
+static CO int handle_fail(struct ttrpc_call *call, const ProtobufCMessage *request,
+			  ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	const WaitRequest *req = (const void *)request;
 
@@ -87,14 +88,14 @@ static CO int handle_fail(struct ttrpc_call *call, const ProtobufCMessage *reque
 	return err_set(err, -ERR_NOT_FOUND, "no such thing: %s\xff", req->id);
 }
 
-static CO int handle_nothing(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx,
-			     struct err *err)
+static CO int handle_nothing(struct ttrpc_call *call, const ProtobufCMessage *request,
+			     ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	return 0;
 }
 
-static CO int handle_bytes(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx,
-			   struct err *err)
+static CO int handle_bytes(struct ttrpc_call *call, const ProtobufCMessage *request,
+			   ProtobufCMessage *reply, void *ctx, struct err *err)
 {
 	const WaitRequest *req = (const void *)request;
 	size_t len = strtoull(req->id, NULL, 10);
@@ -105,7 +106,10 @@ static CO int handle_bytes(struct ttrpc_call *call, const ProtobufCMessage *requ
 	return 0;
 }
 
-#define METHOD(n, out, h) { n, &containerd__task__v2__wait_request__descriptor, &out##__descriptor, h }
+#define METHOD(n, out, h) \
+	{ \
+		n, &containerd__task__v2__wait_request__descriptor, &out##__descriptor, h \
+	}
 static const struct ttrpc_method methods[] = {
 	METHOD("Sleep", containerd__task__v2__wait_response, handle_sleep),
 	METHOD("Park", containerd__task__v2__wait_response, handle_park),
@@ -165,7 +169,8 @@ static struct ttrpc_client *client(void)
 	return c;
 }
 
-static CO int call_with(struct ttrpc_client *c, const char *method, const char *id, void *ret, struct err *err)
+static CO int call_with(
+	struct ttrpc_client *c, const char *method, const char *id, void *ret, struct err *err)
 {
 	WaitRequest req = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
 	_cleanup_free_ char *own = mem_strdup(id);
@@ -179,21 +184,24 @@ static CO int call_with(struct ttrpc_client *c, const char *method, const char *
 }
 
 /* A peer by hand: whole frames and parts of them. */
-static void add_frame(struct buf *b, uint32_t stream, uint8_t type, uint8_t flags, const void *payload, size_t len)
+static void add_frame(struct buf *b, uint32_t stream, uint8_t type, uint8_t flags,
+		      const void *payload, size_t len)
 {
-	uint8_t h[] = { (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len,
-			(uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream,
-			type, flags };
+	uint8_t h[] = { (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
+			(uint8_t)len, (uint8_t)(stream >> 24), (uint8_t)(stream >> 16),
+			(uint8_t)(stream >> 8), (uint8_t)stream, type, flags };
 
 	buf_add(b, h, sizeof(h));
 	buf_add(b, payload, payload ? len : 0);
 }
 
-static void add_request(struct buf *b, uint32_t stream, uint8_t flags, const char *svc, const char *method, const char *id)
+static void add_request(struct buf *b, uint32_t stream, uint8_t flags, const char *svc,
+			const char *method, const char *id)
 {
 	WaitRequest wait = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
 	Ttrpc__Request req = TTRPC__REQUEST__INIT;
-	_cleanup_free_ char *own_svc = mem_strdup(svc), *own_method = mem_strdup(method), *own_id = mem_strdup(id);
+	_cleanup_free_ char *own_svc = mem_strdup(svc), *own_method = mem_strdup(method),
+			    *own_id = mem_strdup(id);
 
 	wait.id = own_id;
 	_cleanup_free_ uint8_t *payload = pb_pack(&wait, &req.payload.len);
@@ -217,7 +225,8 @@ static CO int take(int fd, uint32_t stream, char *text, size_t *ret_payload)
 
 	ck_assert_int_eq(co_read_full(fd, h, sizeof(h)), 0);
 	size_t len = (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
-	ck_assert_uint_eq((uint32_t)h[4] << 24 | (uint32_t)h[5] << 16 | (uint32_t)h[6] << 8 | h[7], stream);
+	ck_assert_uint_eq(
+		(uint32_t)h[4] << 24 | (uint32_t)h[5] << 16 | (uint32_t)h[6] << 8 | h[7], stream);
 	ck_assert_int_eq(h[8], TTRPC_RESPONSE);
 	ck_assert_int_eq(h[9], 0);
 
@@ -307,12 +316,16 @@ static CO void statuses(void)
 	ck_assert_int_eq(call_with(c, "Fail", "bare", &reply, &err), -ERR_STATE);
 	ck_assert_int_eq(call_with(c, "Absent", "x", &reply, &err), -ERR_UNIMPLEMENTED);
 	ck_assert_str_eq(err.text, "Absent: method Absent");
-	ck_assert_int_eq(ttrpc_client_call(c, "test.v3.Service", "Sleep", NULL, &req.base, NULL, NULL, &err),
-			 -ERR_UNIMPLEMENTED);
+	ck_assert_int_eq(
+		ttrpc_client_call(c, "test.v3.Service", "Sleep", NULL, &req.base, NULL, NULL, &err),
+		-ERR_UNIMPLEMENTED);
 	ck_assert_str_eq(err.text, "Sleep: service test.v3.Service");
 	ck_assert_ptr_null(reply);
-	/* The same methods under another service's name; no namespace; the answer does not matter. */
-	ck_assert_int_eq(ttrpc_client_call(c, "test.v2.Service", "Sleep", NULL, &req.base, NULL, NULL, &err), 0);
+	/* The same methods under another service's name; no namespace; the answer does not matter.
+	 */
+	ck_assert_int_eq(
+		ttrpc_client_call(c, "test.v2.Service", "Sleep", NULL, &req.base, NULL, NULL, &err),
+		0);
 	ck_assert_str_eq(t.namespace, "");
 	ck_assert_int_eq(call_with(c, "Nothing", "x", &reply, &err), 0);
 	ck_assert_ptr_nonnull(reply);
@@ -342,6 +355,24 @@ static CO void empty_reply(void)
 START_TEST(an_empty_reply_is_a_frame_of_length_zero)
 {
 	run(empty_reply);
+}
+END_TEST
+
+static CO void not_utf8(void)
+{
+	_cleanup_fd_ int fd = dial();
+	_cleanup_buf_ struct buf b = { 0 };
+	char text[200];
+
+	add_request(&b, 1, 0, "test.Service", "Fail", "x");
+	put(fd, &b);
+	ck_assert_int_eq(take(fd, 1, text, NULL), 5);
+	ck_assert_str_eq(text, "no such thing: x?");
+}
+
+START_TEST(what_is_no_utf8_never_reaches_a_client)
+{
+	run(not_utf8);
 }
 END_TEST
 
@@ -565,9 +596,10 @@ static CO void expired_status(void)
 	_cleanup_fd_ int fd = dial();
 	_cleanup_buf_ struct buf b = { 0 };
 	/* timeout_nano 1000000, and -1 */
-	static const uint8_t soon[] = "\x0a\x0ctest.Service\x12\x05Sleep\x1a\x04\x0a\x02" "99\x20\xc0\x84\x3d";
-	static const uint8_t past[] =
-		"\x0a\x0ctest.Service\x12\x05Sleep\x1a\x04\x0a\x02" "99\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+	static const uint8_t soon[] = "\x0a\x0ctest.Service\x12\x05Sleep\x1a\x04\x0a\x02"
+				      "99\x20\xc0\x84\x3d";
+	static const uint8_t past[] = "\x0a\x0ctest.Service\x12\x05Sleep\x1a\x04\x0a\x02"
+				      "99\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
 
 	add_frame(&b, 1, TTRPC_REQUEST, 0, soon, sizeof(soon) - 1);
 	put(fd, &b);
@@ -768,7 +800,8 @@ static CO void thousand(void)
 	struct mallinfo2 before = mallinfo2();
 	for (uint32_t i = 0; i < PARKED_MAX; i++) {
 		buf_eat(&b, b.len);
-		add_request(&b, 2 * i + 1, 0, "test.Service", "Park", "a-container-id-of-64-bytes-as-containerd-makes-them");
+		add_request(&b, 2 * i + 1, 0, "test.Service", "Park",
+			    "a-container-id-of-64-bytes-as-containerd-makes-them");
 		put(fd, &b);
 		if (i % 100 == 99)
 			wait_parked(i + 1);
@@ -939,6 +972,7 @@ int main(void)
 	tcase_add_test(tc, calls_on_one_connection_run_at_once_and_answer_out_of_order);
 	tcase_add_test(tc, failures_become_statuses_and_come_back_as_kinds_with_their_text);
 	tcase_add_test(tc, an_empty_reply_is_a_frame_of_length_zero);
+	tcase_add_test(tc, what_is_no_utf8_never_reaches_a_client);
 	tcase_add_test(tc, frames_may_come_byte_by_byte);
 	tcase_add_test(tc, many_frames_may_come_in_one_read);
 	tcase_add_test(tc, a_message_over_4_mib_is_dropped_and_the_connection_lives);
