@@ -93,15 +93,14 @@ class Detached(CtrCase):
         self.assertNotEqual(self.cd.ctr('task', 'rm', name).code, 0, 'a running task was deleted')
         self.assertRegex(self.check(self.cd.ctr('task', 'ps', name)).out, r'(?m)^\d+')
         self.check(self.cd.ctr('task', 'kill', '-s', 'SIGKILL', name))
-        exit_event = events.wait('/tasks/exit', name)
-        # The first exit event of this container is that of exec e1.
-        self.assertEqual(exit_event['id'], 'e1')
-        self.assertEqual(exit_event['exit_status'], 9)
+        for process, status in (('e1', 9), (name, 137)):
+            exit_event = events.wait('/tasks/exit', name, match=lambda e: e['id'] == process)
+            self.assertEqual(exit_event['exit_status'], status)
         end = time.monotonic() + settings.QUICK_LIMIT
         while 'STOPPED' not in self.cd.ctr('task', 'ls').out and time.monotonic() < end:
             time.sleep(0.1)
         self.assertRegex(self.cd.ctr('task', 'ls').out, r'%s +\d+ +STOPPED' % name)
-        self.assertEqual(self.cd.ctr('task', 'rm', name).code, 137, 'ctr task rm ends with the exit status of the task')
+        self.check(self.cd.ctr('task', 'rm', name))
 
     def test_a_pipe_through_exec_is_closed_at_its_end(self):
         name = self.detached('sleep', '1000')

@@ -13,6 +13,7 @@ SHIM = os.path.basename(settings.shim_binary() or 'containerd-shim')
 
 
 class Shim(DirectCase):
+    @only_lcow('the stock shim leaves cgroups')
     def test_SIGKILL_at_random_instants_of_Create_leaves_nothing_after_delete(self):
         seed = int(os.environ.get('LCOW_SEED', time.time()))
         print('     seed: LCOW_SEED=%d' % seed, flush=True)
@@ -55,6 +56,7 @@ class Shim(DirectCase):
         self.assertEqual(code, 0, err)
         self.assertGreater(answer['exit_status'], 127)
 
+    @only_lcow('delete of the stock shim ends no server')
     def test_delete_ends_a_container_that_still_runs(self):
         box = self.sandbox('sleep', '1000')
         box.create()

@@ -81,6 +81,7 @@ class Exec(Shared):
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view[:1 << 16]):]
+            self.box.close_stdin(fd)
             self.box.call('CloseIO', exec_id=exec_id, stdin=True)
         thread = threading.Thread(target=feed)
         thread.start()
@@ -124,6 +125,7 @@ class Exec(Shared):
         exec_id, fields = self.run_exec('cat', streams=('stdin', 'stdout'))
         fd = self.box.open_stdin(fields)
         os.write(fd, b'x' * 60000)
+        self.box.close_stdin(fd)
         self.box.call('CloseIO', exec_id=exec_id, stdin=True)
         self.assertEqual(self.wait(exec_id), 0)
         self.assertEqual(self.out(exec_id).finish(), b'x' * 60000)

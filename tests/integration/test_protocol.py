@@ -107,6 +107,7 @@ class Start(DirectCase):
             pass
         proc.wait_gone(pid, settings.QUICK_LIMIT)
 
+    @only_lcow('delete of the stock shim ends no server')
     def test_delete_ends_a_server_that_never_got_a_Create_and_may_be_repeated(self):
         box, _ = self.started()
         for _ in range(2):

@@ -194,9 +194,10 @@ class EventRecorder:
         with self.cond:
             return [t for t, f in self.list if f.get('container_id') == container]
 
-    def wait(self, topic, container, limit=10):
+    def wait(self, topic, container, limit=10, match=None):
         def seen():
-            return next((f for t, f in self.list if t == topic and f.get('container_id') == container), None)
+            return next((f for t, f in self.list if t == topic and f.get('container_id') == container
+                         and (match is None or match(f))), None)
         with self.cond:
             if not self.cond.wait_for(lambda: seen() is not None, limit * settings.SLOW):
                 raise AssertionError('no %s of %s in %g s; there are %r' % (topic, container, limit, self.list))

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from . import image, pb, settings, ttrpc
+from . import image, pb, proc, settings, ttrpc
 from .containerd import LcowConfig
 
 MINIMAL_MOUNTS = [
@@ -201,6 +201,8 @@ class Sandbox:
             else:
                 self.streams[prefix + name] = Stream(path, start)
             fields[name] = path
+        if 'stdout' in fields and 'stderr' not in fields and not settings.IS_LCOW:
+            fields['stderr'] = '/dev/null'    # the stock shim of 1.6 takes both or none
         return fields
 
     def open_stdin(self, fields):
@@ -208,6 +210,10 @@ class Sandbox:
         fd = os.open(fields['stdin'], os.O_RDWR)
         self.stdin_fds.append(fd)
         return fd
+
+    def close_stdin(self, fd):
+        self.stdin_fds.remove(fd)
+        os.close(fd)
 
     def create(self, rootfs=None, limit=None, **fields):
         """Create the container; the shim's pid is kept for fault injection."""
@@ -250,12 +256,11 @@ class Sandbox:
 
     def shutdown(self):
         """Delete the task, end the shim, run the delete command: what containerd does."""
-        try:
-            self.call('Delete')
-            self.client.send(self.client.task, 'Shutdown', pb.encode(pb.TASK['Shutdown'][0], {'id': self.id})).result(
-                settings.QUICK_LIMIT)
-        except (ttrpc.Closed, ttrpc.RpcError):
-            pass
+        for method in ('Delete', 'Shutdown'):
+            try:
+                self.call(method)
+            except (ttrpc.Closed, ttrpc.RpcError):
+                pass
         return self.delete_command()
 
     def close(self):
@@ -268,12 +273,26 @@ class Sandbox:
             except Exception:    # whatever state the test left it in
                 pass
         try:
+            if not settings.IS_LCOW:
+                self._end_stock_shim()
             self.delete_command(limit=30)
         finally:
             if self.client:
                 self.client.close()
             self.log_stop.set()
             self._remove()
+
+    def _end_stock_shim(self):
+        """The stock shim's delete command leaves the server alone (containerd.md 16.2): ours must not need this."""
+        for pid in proc.running(os.path.basename(self.binary)):
+            with open('/proc/%d/cmdline' % pid, 'rb') as f:
+                if b'\0-id\0' + self.id.encode() + b'\0' in f.read():
+                    os.kill(pid, signal.SIGKILL)
+        if os.path.exists(self.bundle + '/address'):
+            with open(self.bundle + '/address') as f:
+                path = f.read().removeprefix('unix://')
+            if os.path.exists(path):
+                os.unlink(path)
 
     def _remove(self):
         for fd in self.stdin_fds:
