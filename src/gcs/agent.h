@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_GCS_AGENT_H
+#define LCOW_GCS_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/map.h"
+
+struct bridge;
+struct modules;
+struct reaper;
+struct shares;
+struct transport;
+
+/**
+ * struct agent - the whole guest agent; one per process, passed down to everything
+ * @test:	runs on a test channel and not in a VM: nothing of the machine may be changed
+ * @stopping:	the VM is being powered off: the bridge does not dial again
+ * @modules:	kernel modules that can be loaded
+ * @transport:	how the host's ports are dialled
+ * @bridge:	requests from the host
+ * @reaper:	buries what nobody else waits for
+ * @shares:	the VM's virtio-9p export root
+ * @containers:	id to struct container, those being created too
+ * @externals:	struct process outside of containers
+ */
+struct agent {
+	bool test;
+	bool stopping;
+	struct modules *modules;
+	struct transport *transport;
+	struct bridge *bridge;
+	struct reaper *reaper;
+	struct shares *shares;
+	struct map containers;
+	struct list externals;
+};
+
+/**
+ * agent_power_off() - end the VM (a test run: the process)
+ * @a:		agent
+ * @reason:	why, when this is a failure: it goes to the log port and to the console; NULL for an orderly end
+ *
+ * Does not return.
+ */
+void agent_power_off(struct agent *a, const char *reason) __attribute__((noreturn));
+
+#endif

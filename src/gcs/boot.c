@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gcs/boot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/time.h"
+
+enum {
+	LOCKED = MS_NODEV | MS_NOSUID | MS_NOEXEC,
+	NOFILE_SOFT = 65536, /* the agent holds a handful for every stream; containers get what their spec says */
+	NOFILE_HARD = 1048576,
+};
+
+/* /dev comes before what lies below it; the order is that of hcsshim's init. */
+static const struct {
+	const char *source, *target, *type;
+	unsigned long flags;
+	const char *options;
+} early_mounts[] = {
+	{ "proc", "/proc", "proc", LOCKED, NULL },
+	{ "sysfs", "/sys", "sysfs", LOCKED, NULL },
+	{ "dev", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL },
+	{ "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "ptmxmode=0666,mode=0620,gid=5" },
+	{ "shm", "/dev/shm", "tmpfs", LOCKED, "mode=1777" },
+	{ "run", "/run", "tmpfs", LOCKED, "mode=0755" },
+	{ "tmp", "/tmp", "tmpfs", LOCKED, "mode=1777" },
+	{ "cgroup2", BOOT_CGROUP_ROOT, "cgroup2", LOCKED, NULL },
+};
+
+static const struct {
+	const char *target, *path;
+} dev_links[] = {
+	{ "/proc/self/fd", "/dev/fd" },
+	{ "/proc/self/fd/0", "/dev/stdin" },
+	{ "/proc/self/fd/1", "/dev/stdout" },
+	{ "/proc/self/fd/2", "/dev/stderr" },
+};
+
+/* Each controller by itself: one that cannot be enabled must not take the others along. */
+static int cgroup_delegate(const char *dir, struct err *err)
+{
+	_cleanup_free_ char *list = NULL;
+	_cleanup_free_ char *available = str_printf("%s/cgroup.controllers", dir);
+	_cleanup_free_ char *enabled = str_printf("%s/cgroup.subtree_control", dir);
+	_cleanup_strv_ char **names = NULL;
+	int r;
+
+	r = file_read(available, 4096, &list, NULL);
+	if (r < 0)
+		return err_sys(err, r, "read %s", available);
+	names = strv_split(list, " \n");
+	for (char **n = names; n && *n; n++) {
+		_cleanup_free_ char *word = str_printf("+%s", *n);
+
+		r = file_put(enabled, word);
+		if (r < 0)
+			log_warn("cannot enable the %s controller below %s: %s", *n, dir, strerror(-r));
+	}
+	return 0;
+}
+
+int boot_mounts(struct err *err)
+{
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(early_mounts); i++) {
+		r = dir_make(early_mounts[i].target, 0755);
+		if (r < 0)
+			return err_sys(err, r, "mkdir %s", early_mounts[i].target);
+		/* EBUSY: the kernel mounted devtmpfs by itself. */
+		if (mount(early_mounts[i].source, early_mounts[i].target, early_mounts[i].type,
+			  early_mounts[i].flags, early_mounts[i].options) < 0 && errno != EBUSY)
+			return err_sys(err, -errno, "mount %s on %s", early_mounts[i].type, early_mounts[i].target);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(dev_links); i++)
+		if (symlink(dev_links[i].target, dev_links[i].path) < 0 && errno != EEXIST)
+			return err_sys(err, -errno, "symlink %s", dev_links[i].path);
+	r = cgroup_delegate(BOOT_CGROUP_ROOT, err);
+	if (r < 0)
+		return r;
+	if (mkdir(BOOT_CGROUP_PODS, 0755) < 0 && errno != EEXIST)
+		return err_sys(err, -errno, "mkdir %s", BOOT_CGROUP_PODS);
+	return cgroup_delegate(BOOT_CGROUP_PODS, err);
+}
+
+static int loopback_up(void)
+{
+	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { .ifr_name = "lo" };
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+		return -errno;
+	ifr.ifr_flags |= IFF_UP | IFF_RUNNING;
+	return ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
+}
+
+int boot_settings(const char *hostname, struct err *err)
+{
+	const struct rlimit nofile = { .rlim_cur = NOFILE_SOFT, .rlim_max = NOFILE_HARD };
+	int r;
+
+	/* The OOM killer never takes PID 1, so oom_score_adj stays 0: containers would inherit a lower one. */
+	if (setrlimit(RLIMIT_NOFILE, &nofile) < 0)
+		return err_sys(err, -errno, "set RLIMIT_NOFILE to %d", NOFILE_HARD);
+	if (sethostname(hostname, strlen(hostname)) < 0)
+		return err_sys(err, -errno, "set hostname %s", hostname);
+	if (reboot(RB_DISABLE_CAD) < 0)
+		return err_sys(err, -errno, "disable ctrl-alt-del");
+	r = loopback_up();
+	return r < 0 ? err_sys(err, r, "bring lo up") : 0;
+}
+
+int boot_clock(uint64_t wall_ns, struct err *err)
+{
+	const struct timespec ts = {
+		.tv_sec = (time_t)(wall_ns / NSEC_PER_SEC),
+		.tv_nsec = (long)(wall_ns % NSEC_PER_SEC),
+	};
+
+	if (clock_settime(CLOCK_REALTIME, &ts) < 0)
+		return err_sys(err, -errno, "set the clock to %llu ns", (unsigned long long)wall_ns);
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_GCS_BOOT_H
+#define LCOW_GCS_BOOT_H
+
+#include <stdint.h>
+
+struct err;
+
+/** where the cgroup2 tree is, and the cgroup in it that holds every pod */
+#define BOOT_CGROUP_ROOT "/sys/fs/cgroup"
+#define BOOT_CGROUP_PODS "/sys/fs/cgroup/pods"
+
+/**
+ * boot_mounts() - /proc, /sys, /dev, /run, /tmp and the cgroup2 tree, as the first thing PID 1 does
+ *
+ * What is mounted already stays. Every controller is enabled for the children of the root and of /pods.
+ *
+ * Return: 0 or negative errno with text
+ */
+int boot_mounts(struct err *err);
+
+/**
+ * boot_settings() - loopback up, hostname, limits, no ctrl-alt-del
+ * @hostname:	the VM's own name
+ *
+ * Return: 0 or negative errno with text
+ */
+int boot_settings(const char *hostname, struct err *err);
+
+/**
+ * boot_clock() - set CLOCK_REALTIME
+ * @wall_ns:	nanoseconds since 1970
+ *
+ * Return: 0 or negative errno with text
+ */
+int boot_clock(uint64_t wall_ns, struct err *err);
+
+#endif

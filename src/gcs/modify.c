@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gcs/modify.h"
+
+#include <json-c/json.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "base/uuid.h"
+#include "gcs/agent.h"
+#include "gcs/container.h"
+#include "gcs/disk.h"
+#include "gcs/layers.h"
+#include "gcs/scsi.h"
+#include "gcs/share.h"
+#include "wire/gcs.h"
+
+static int eject(struct agent *a, const struct gcs_scsi_device *d, struct err *err)
+{
+	const struct scsi_address at = { .controller = d->controller, .lun = d->lun };
+
+	return scsi_eject(a->modules, &at, err);
+}
+
+typedef int (*modify_fn)(struct agent *a, const void *settings, struct err *err);
+
+/* The settings are what the row's table decodes. */
+#define MODIFY(name, fn)                                                           \
+	static int name(struct agent *a, const void *settings, struct err *err)    \
+	{                                                                          \
+		return fn(a, settings, err);                                       \
+	}
+
+MODIFY(add_disk, disk_add)
+MODIFY(remove_disk, disk_remove)
+MODIFY(remove_device, eject)
+MODIFY(add_share, share_add)
+MODIFY(remove_share, share_remove)
+MODIFY(add_layers, layers_add)
+MODIFY(remove_layers, layers_remove)
+
+static const struct resource {
+	const char *name;
+	const struct json_table *table;	/* NULL: known, but not supported */
+	modify_fn add, remove;
+} resources[] = {
+	{ "MappedVirtualDisk", &gcs_mapped_disk_table, add_disk, remove_disk },
+	{ "SCSIDevice", &gcs_scsi_device_table, NULL, remove_device },
+	{ "MappedDirectory", &gcs_mapped_directory_table, add_share, remove_share },
+	{ "CombinedLayers", &gcs_combined_layers_table, add_layers, remove_layers },
+	{ "VPMemDevice", NULL, NULL, NULL },
+	{ "Network", NULL, NULL, NULL },
+	{ "VPCIDevice", NULL, NULL, NULL },
+	{ "SecurityPolicy", NULL, NULL, NULL },
+	{ "SecurityPolicyFragment", NULL, NULL, NULL },
+	{ "PodCgroupMemoryLimit", NULL, NULL, NULL },
+};
+
+static int modify_container(struct agent *a, const struct gcs_modify_request *m, struct err *err)
+{
+	struct json_object *lin;
+	struct container *c = NULL;
+	int r;
+
+	if (!str_eq(m->request.resource_type, "ContainerConstraints"))
+		return err_set(err, -ERR_UNIMPLEMENTED, "the ResourceType \"%s\" is not supported for containers",
+			       m->request.resource_type);
+	r = container_find(a, m->base.container_id, &c, err);
+	if (r < 0)
+		return r;
+	lin = m->request.settings ? json_get(m->request.settings, "Linux", NULL) : NULL;
+	if (!json_object_is_type(lin, json_type_object)) {
+		err_set(err, -ERR_INVALID, "ContainerConstraints without Linux");
+		err->hresult = HR_INVALID_JSON;
+		return err->code;
+	}
+	return container_update(c, lin, err);
+}
+
+static int run(struct agent *a, const struct resource *res, modify_fn fn, struct json_object *settings, struct err *err)
+{
+	_cleanup_json_ struct json_object *empty = json_object_new_object();
+	void *decoded = mem_new0(1, res->table->size);
+	int r = json_decode_object(settings ? settings : empty, res->table, decoded, err);
+
+	if (r < 0) {
+		err->hresult = HR_INVALID_JSON;
+		err_wrap(err, r, "settings of %s", res->name);
+	} else {
+		r = fn(a, decoded, err);
+		json_free(res->table, decoded);
+	}
+	free(decoded);
+	return r;
+}
+
+int modify_settings(struct agent *a, const struct gcs_modify_request *m, struct err *err)
+{
+	const char *type = str_empty(m->request.request_type) ? "Add" : m->request.request_type;
+	const char *name = m->request.resource_type ? m->request.resource_type : "";
+	const struct resource *res = NULL;
+	modify_fn fn = NULL;
+
+	if (a->test)
+		return err_set(err, -ERR_DENIED, "nothing may be changed from a test channel");
+	for (size_t i = 0; i < ARRAY_SIZE(resources) && !res; i++)
+		if (str_eq(resources[i].name, name))
+			res = &resources[i];
+	if (!res && !str_eq(name, "ContainerConstraints"))
+		return err_set(err, -ERR_INVALID, "invalid ResourceType '%s'", name);
+	if (!res || !str_eq(m->base.container_id, UUID_NULL))
+		return modify_container(a, m, err);
+	if (!res->table)
+		return err_set(err, -ERR_UNIMPLEMENTED, "the ResourceType \"%s\" is not supported by this guest", name);
+	if (str_eq(type, "Add"))
+		fn = res->add;
+	else if (str_eq(type, "Remove"))
+		fn = res->remove;
+	if (!fn)
+		return err_set(err, -ERR_UNIMPLEMENTED, "the RequestType \"%s\" is not supported for %s", type, name);
+	return run(a, res, fn, m->request.settings, err);
+}

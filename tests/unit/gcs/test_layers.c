@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gcs/layers.h"
+
+#include "base/err.h"
+#include "tmpdir.h"
+#include "wire/gcs.h"
+
+static struct err err;
+
+static char *options(const char *const *paths, size_t n, const char *scratch, int expected)
+{
+	_cleanup_free_ struct gcs_layer *layers = mem_new0(n + 1, sizeof(*layers));
+	_cleanup_free_ char *s = mem_strdup(scratch);
+	struct gcs_combined_layers l = { .layers = layers, .n_layers = n, .scratch_path = s };
+	char *text = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		layers[i].path = mem_strdup(paths[i]);
+	ck_assert_int_eq(layers_options(&l, &text, &err), expected);
+	for (size_t i = 0; i < n; i++)
+		free(layers[i].path);
+	return text;
+}
+
+START_TEST(the_first_layer_is_the_topmost)
+{
+	_cleanup_free_ char *text = options((const char *[]){ "/top", "/base" }, 2, NULL, 0);
+
+	ck_assert_str_eq(text, "lowerdir=/top:/base");
+}
+END_TEST
+
+START_TEST(a_scratch_makes_it_writable)
+{
+	_cleanup_free_ char *text = options((const char *[]){ "/a" }, 1, "/s/c", 0);
+
+	ck_assert_str_eq(text, "lowerdir=/a,upperdir=/s/c/upper,workdir=/s/c/work");
+}
+END_TEST
+
+START_TEST(no_layers_and_paths_that_mean_something_to_the_parser_are_refused)
+{
+	options(NULL, 0, NULL, -ERR_INVALID);
+	options((const char *[]){ "/a:b" }, 1, NULL, -ERR_INVALID);
+	options((const char *[]){ "/a,upperdir=/etc" }, 1, NULL, -ERR_INVALID);
+	options((const char *[]){ "relative" }, 1, NULL, -ERR_INVALID);
+	options((const char *[]){ "/a" }, 1, "/s/../t", -ERR_INVALID);
+}
+END_TEST
+
+START_TEST(what_does_not_fit_a_page_is_refused_with_the_number_of_layers)
+{
+	const char *paths[200];
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		paths[i] = "/run/mounts/scsi/0_12_0";
+	options(paths, ARRAY_SIZE(paths), NULL, -ERR_EXHAUSTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "200 layers"));
+	free(options(paths, 128, "/run/mounts/scsi/0_3_0/scratch/pod/container", 0));
+}
+END_TEST
+
+TMPDIR_MAIN("gcs layers", the_first_layer_is_the_topmost, a_scratch_makes_it_writable,
+	    no_layers_and_paths_that_mean_something_to_the_parser_are_refused,
+	    what_does_not_fit_a_page_is_refused_with_the_number_of_layers)

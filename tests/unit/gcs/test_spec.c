@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gcs/spec.h"
+
+#include <json-c/json.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "tmpdir.h"
+#include "wire/json.h"
+
+static struct err err;
+static struct spec_facts facts;
+
+/* "%s" stands for the directory. */
+static struct json_object *parse(const char *text)
+{
+	const char *place = strstr(text, "%s");
+	_cleanup_free_ char *full = place ? str_printf("%.*s%s%s", (int)(place - text), text, tmpdir, place + 2)
+					  : mem_strdup(text);
+	struct json_object *o = NULL;
+
+	ck_assert_int_eq(json_parse(full, strlen(full), &o, NULL), 0);
+	return o;
+}
+
+#define SPEC(rest) "{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"%s/rootfs\"}" rest "}"
+
+static struct json_object *prepared(const char *text)
+{
+	struct json_object *o = parse(text);
+
+	ck_assert_msg(spec_prepare(o, "c1", tmpdir, &facts, &err) == 0, "%s", err.text);
+	return o;
+}
+
+static void refused(const char *text, const char *word)
+{
+	_cleanup_json_ struct json_object *o = parse(text);
+
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), -ERR_INVALID);
+	ck_assert_msg(strstr(err.text, word) != NULL, "%s", err.text);
+}
+
+START_TEST(a_lone_container_is_its_own_pod)
+{
+	_cleanup_json_ struct json_object *o = prepared(SPEC(",\"linux\":{\"cgroupsPath\":\"/x\"},\"windows\":{}"));
+
+	ck_assert_str_eq(json_get_str(json_get(o, "linux", NULL), "cgroupsPath"), "/pods/c1");
+	ck_assert_ptr_null(json_get(o, "windows", NULL));
+	ck_assert_int_eq(facts.kind, SPEC_STANDALONE);
+	ck_assert_str_eq(facts.sandbox, "c1");
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(annotations_put_a_container_into_its_pod)
+{
+	_cleanup_json_ struct json_object *w = prepared(
+		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.kubernetes.cri.sandbox-id\":\"p\"}"));
+
+	ck_assert_str_eq(facts.cgroup, "/pods/p/c1");
+	ck_assert_int_eq(facts.kind, SPEC_WORKLOAD);
+	spec_facts_clear(&facts);
+	_cleanup_json_ struct json_object *s = prepared(
+		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.kubernetes.cri.sandbox-id\":\"c1\"}"));
+
+	ck_assert_str_eq(facts.cgroup, "/pods/c1/c1");
+	ck_assert_int_eq(facts.kind, SPEC_SANDBOX);
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(a_virtual_pod_gathers_its_containers)
+{
+	_cleanup_json_ struct json_object *o = prepared(
+		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.microsoft.cri.virtual-pod-id\":\"v\"}"));
+
+	ck_assert_str_eq(facts.cgroup, "/pods/v/c1");
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(pods_that_cannot_be_are_refused)
+{
+	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"pod\"}"), "container-type");
+	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\"}"), "sandbox-id");
+	refused(SPEC(",\"annotations\":{\"io.microsoft.cri.virtual-pod-id\":\"../x\"}"), "sandbox-id");
+}
+END_TEST
+
+START_TEST(a_spec_without_what_a_container_needs_is_refused)
+{
+	refused("[]", "missing");
+	refused("{\"root\":{\"path\":\"%s\"}}", "process");
+	refused("{\"process\":{},\"root\":{\"path\":\"%s\"}}", "process.args");
+	refused("{\"process\":{\"args\":[]},\"root\":{\"path\":\"%s\"}}", "process.args");
+	refused("{\"process\":{\"args\":[1]},\"root\":{\"path\":\"%s\"}}", "process.args");
+	refused("{\"process\":{\"args\":[\"sh\"]}}", "root.path");
+	refused("{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"rootfs\"}}", "root.path");
+	ck_assert_int_eq(spec_prepare(NULL, "c1", tmpdir, &facts, &err), -ERR_INVALID);
+}
+END_TEST
+
+START_TEST(network_files_are_written_and_mounted)
+{
+	_cleanup_json_ struct json_object *o = prepared(SPEC(",\"hostname\":\"pod.example.test\""));
+	_cleanup_free_ char *path = str_printf("%s/hosts", tmpdir);
+	_cleanup_free_ char *text = NULL;
+	struct json_object *mounts = json_get(o, "mounts", NULL);
+
+	ck_assert_uint_eq(json_object_array_length(mounts), 3);
+	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 1), "destination"), "/etc/hosts");
+	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 1), "source"), path);
+	ck_assert_int_eq(file_read(path, 4096, &text, NULL), 0);
+	ck_assert_ptr_nonnull(strstr(text, "127.0.0.1 pod.example.test pod\n"));
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(a_file_that_the_spec_mounts_itself_is_left_alone)
+{
+	_cleanup_json_ struct json_object *o = prepared(
+		SPEC(",\"mounts\":[{\"destination\":\"/etc/hosts\",\"source\":\"/x\",\"type\":\"bind\"}]"));
+	_cleanup_free_ char *path = str_printf("%s/hosts", tmpdir);
+
+	ck_assert_uint_eq(json_object_array_length(json_get(o, "mounts", NULL)), 3);
+	ck_assert_int_ne(access(path, F_OK), 0);
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(a_read_only_root_has_them_read_only)
+{
+	_cleanup_json_ struct json_object *o = parse("{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"%s\",\"readonly\":true}}");
+	_cleanup_free_ char *text = NULL;
+
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
+	text = json_text(json_get(json_object_array_get_idx(json_get(o, "mounts", NULL), 0), "options", NULL));
+	ck_assert_str_eq(text, "[\"bind\",\"ro\"]");
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(a_hostname_that_would_break_files_is_refused)
+{
+	refused(SPEC(",\"hostname\":\"a\\nb\""), "hostname");
+	refused(SPEC(",\"hostname\":\"a b\""), "hostname");
+}
+END_TEST
+
+START_TEST(a_user_name_is_resolved_in_the_root_and_execs_inherit_it)
+{
+	_cleanup_json_ struct json_object *exec = parse("{\"args\":[\"id\"],\"rlimits\":[1]}");
+	_cleanup_json_ struct json_object *o = NULL;
+
+	tmpdir_write("rootfs/etc/passwd", "app:x:7:8:::\n");
+	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"},\"rlimits\":[{\"type\":\"RLIMIT_CORE\"}]},"
+		  "\"root\":{\"path\":\"%s/rootfs\"}}");
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
+	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "uid", NULL)), 7);
+	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "gid", NULL)), 8);
+	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
+	ck_assert_int_eq(json_object_get_int(json_get(exec, "user", "uid", NULL)), 7);
+	ck_assert_str_eq(json_get_str(json_object_array_get_idx(json_get(exec, "rlimits", NULL), 0), "type"), "RLIMIT_CORE");
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(an_exec_keeps_its_user_when_the_container_has_a_numeric_one)
+{
+	_cleanup_json_ struct json_object *o = prepared(SPEC(""));
+	_cleanup_json_ struct json_object *exec = parse("{\"args\":[\"id\"],\"user\":{\"uid\":5,\"gid\":6},\"rlimits\":[1]}");
+
+	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
+	ck_assert_int_eq(json_object_get_int(json_get(exec, "user", "uid", NULL)), 5);
+	ck_assert_ptr_null(json_get(exec, "rlimits", NULL));
+	ck_assert_str_eq(json_get_str(exec, "cwd"), "/");
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(the_pid_namespace_is_its_own_only_without_a_path)
+{
+	_cleanup_json_ struct json_object *a = prepared(SPEC(",\"linux\":{\"namespaces\":[{\"type\":\"pid\"}]}"));
+
+	ck_assert(facts.own_pidns);
+	spec_facts_clear(&facts);
+	_cleanup_json_ struct json_object *b =
+		prepared(SPEC(",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/9/ns/pid\"}]}"));
+
+	ck_assert(!facts.own_pidns);
+	spec_facts_clear(&facts);
+	_cleanup_json_ struct json_object *c = prepared(SPEC(""));
+
+	ck_assert(!facts.own_pidns);
+	spec_facts_clear(&facts);
+}
+END_TEST
+
+START_TEST(a_core_limit_comes_from_the_annotation_in_pods)
+{
+	_cleanup_json_ struct json_object *o = prepared(
+		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.microsoft.lcow.rlimitcore\":\"1;2\"}"));
+	struct json_object *limit = json_object_array_get_idx(json_get(o, "process", "rlimits", NULL), 0);
+
+	ck_assert_str_eq(json_get_str(limit, "type"), "RLIMIT_CORE");
+	ck_assert_int_eq(json_object_get_int(json_get(limit, "hard", NULL)), 2);
+	spec_facts_clear(&facts);
+	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.microsoft.lcow.rlimitcore\":\"1\"}"),
+		"rlimitcore");
+}
+END_TEST
+
+START_TEST(a_missing_working_directory_is_made_within_the_root)
+{
+	_cleanup_json_ struct json_object *p = parse("{\"cwd\":\"/a/link/c\"}");
+	_cleanup_free_ char *rootfs = str_printf("%s/rootfs", tmpdir);
+	_cleanup_free_ char *link = str_printf("%s/a/link", rootfs);
+	_cleanup_free_ char *made = str_printf("%s/real/c", rootfs);
+	struct stat st;
+
+	tmpdir_write("rootfs/a/x", "");
+	tmpdir_write("rootfs/real/x", "");
+	ck_assert_int_eq(symlink("/real", link), 0);
+	spec_make_cwd(p, rootfs);
+	ck_assert_int_eq(stat(made, &st), 0);
+	ck_assert(S_ISDIR(st.st_mode));
+}
+END_TEST
+
+TMPDIR_MAIN("gcs spec", a_lone_container_is_its_own_pod, annotations_put_a_container_into_its_pod,
+	    a_virtual_pod_gathers_its_containers, pods_that_cannot_be_are_refused,
+	    a_spec_without_what_a_container_needs_is_refused, network_files_are_written_and_mounted,
+	    a_file_that_the_spec_mounts_itself_is_left_alone, a_read_only_root_has_them_read_only,
+	    a_hostname_that_would_break_files_is_refused, a_user_name_is_resolved_in_the_root_and_execs_inherit_it,
+	    an_exec_keeps_its_user_when_the_container_has_a_numeric_one,
+	    the_pid_namespace_is_its_own_only_without_a_path, a_core_limit_comes_from_the_annotation_in_pods,
+	    a_missing_working_directory_is_made_within_the_root)
