@@ -152,7 +152,8 @@ static int send_request(struct ttrpc_client *c, uint32_t stream, const char *ser
 
 /* What the peer's answer comes to */
 static int take_response(const Ttrpc__Response *response,
-			 const ProtobufCMessageDescriptor *reply_type, ProtobufCMessage **ret_reply, struct err *err)
+			 const ProtobufCMessageDescriptor *reply_type, ProtobufCMessage **ret_reply,
+			 struct err *err)
 {
 	if (response->status && response->status->code != 0) {
 		str_clean(response->status->message, strlen(response->status->message));
@@ -166,7 +167,8 @@ static int take_response(const Ttrpc__Response *response,
 
 CO int ttrpc_client_call(struct ttrpc_client *c, const char *service, const char *method,
 			 const char *namespace, const ProtobufCMessage *request,
-			 const ProtobufCMessageDescriptor *reply_type, ProtobufCMessage **ret_reply, struct err *err)
+			 const ProtobufCMessageDescriptor *reply_type, ProtobufCMessage **ret_reply,
+			 struct err *err)
 {
 	struct pending p = { .result = 0 };
 	int64_t timeout_nano;

@@ -74,7 +74,8 @@ static const struct ttrpc_method sandbox_methods[] = {
 	{ "CreateSandbox", &containerd__runtime__sandbox__v1__create_sandbox_request__descriptor,
 	  &google__protobuf__empty__descriptor, handle },
 };
-static const struct ttrpc_service task = { "containerd.task.v3.Task", methods, ARRAY_SIZE(methods) };
+static const struct ttrpc_service task = { "containerd.task.v3.Task", methods,
+					   ARRAY_SIZE(methods) };
 static const struct ttrpc_service sandbox = {
 	"containerd.runtime.sandbox.v1.Sandbox", sandbox_methods, 1
 };
