@@ -170,7 +170,7 @@ class Vm(Create):
     def test_a_kernel_that_panics_shows_its_last_lines(self):
         directory = self.boot_dir()
         with open(self.part(directory, 'initrd'), 'wb') as f:
-            f.write(gzip.compress(_cpio({'nothing': (0o100644, b'x')}), mtime=0))
+            f.write(gzip.compress(image.cpio({'nothing': (0o100644, b'x')}), mtime=0))
         self.fails(ttrpc.UNAVAILABLE, boot_files=directory, text='panic', limit=40)
 
     def test_an_agent_that_dies_at_its_start(self):
@@ -181,7 +181,7 @@ class Vm(Create):
             names = set(re.findall(r'rdinit=/(\S+)', f.read())) | {'init'}
         script = b'#!/busybox sh\necho the agent gives up\nexit 3\n'
         with open(self.part(directory, 'initrd'), 'wb') as f:
-            f.write(gzip.compress(_cpio({'busybox': (0o100755, busybox), **{n: (0o100755, script) for n in names}}), 1, mtime=0))
+            f.write(gzip.compress(image.cpio({'busybox': (0o100755, busybox), **{n: (0o100755, script) for n in names}}), 1, mtime=0))
         self.fails(ttrpc.UNAVAILABLE, boot_files=directory, text='panic|kill init|agent', limit=40)
 
     def test_memory_that_the_host_does_not_have(self):
@@ -223,12 +223,3 @@ class ThroughCtr(CtrCase):
         self.assertIn('/nonexistent/uvm', result.err)
 
 
-def _cpio(files):
-    """A newc archive (Linux Documentation/driver-api/early-userspace/buffer-format.rst)."""
-    out = b''
-    for number, (name, (mode, data)) in enumerate([*sorted(files.items()), ('TRAILER!!!', (0, b''))], 1):
-        fields = [number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
-        out += b'070701' + b''.join(b'%08X' % f for f in fields) + name.encode() + b'\0'
-        out += bytes(-len(out) % 4) + data
-        out += bytes(-len(out) % 4)
-    return out

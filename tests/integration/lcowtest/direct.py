@@ -125,6 +125,7 @@ class Sandbox:
     def __init__(self, bed, container, spec=None, namespace='direct', binary=None, bundle_name=None):
         self.bed, self.id, self.namespace = bed, container, namespace
         self.binary = binary or settings.shim_binary()
+        self.stock = 'lcow' not in os.path.basename(self.binary)
         self.bundle = os.path.join(bed.dir, 'b', namespace, bundle_name or container)
         os.makedirs(self.bundle + '/rootfs', mode=0o700)
         if spec is not None:
@@ -201,7 +202,7 @@ class Sandbox:
             else:
                 self.streams[prefix + name] = Stream(path, start)
             fields[name] = path
-        if 'stdout' in fields and 'stderr' not in fields and not settings.IS_LCOW:
+        if 'stdout' in fields and 'stderr' not in fields and self.stock:
             fields['stderr'] = '/dev/null'    # the stock shim of 1.6 takes both or none
         return fields
 
@@ -273,7 +274,7 @@ class Sandbox:
             except Exception:    # whatever state the test left it in
                 pass
         try:
-            if not settings.IS_LCOW:
+            if self.stock:
                 self._end_stock_shim()
             self.delete_command(limit=30)
         finally:

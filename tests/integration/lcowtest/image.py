@@ -94,3 +94,19 @@ def ext4(path, root, megabytes=64):
 def erofs(path, root):
     subprocess.run(['mkfs.erofs', '--quiet', path, root], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     return path
+
+
+def cpio(files, devices=()):
+    """A newc archive (Linux Documentation/driver-api/early-userspace/buffer-format.rst).
+
+    files: name -> (mode, data), in this order; devices: (name, mode, major, minor)
+    """
+    out = b''
+    entries = [(name, mode, data, 0, 0) for name, (mode, data) in files.items()]
+    entries += [(name, mode, b'', major, minor) for name, mode, major, minor in devices]
+    for number, (name, mode, data, major, minor) in enumerate([*entries, ('TRAILER!!!', 0, b'', 0, 0)], 1):
+        fields = [number, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name) + 1, 0]
+        out += b'070701' + b''.join(b'%08X' % f for f in fields) + name.encode() + b'\0'
+        out += bytes(-len(out) % 4) + data
+        out += bytes(-len(out) % 4)
+    return out
