@@ -32,7 +32,8 @@ enum vm_transport { VM_TRANSPORT_AUTO, VM_TRANSPORT_SERIAL, VM_TRANSPORT_VHOST_V
  * @kernel_args: more kernel arguments, NULL for none
  * @log_level:	of the agent: "info" …
  * @uid, @gid:	whom QEMU runs as (0: root, then with the capabilities that a share needs and no others)
- * @probe_cache: file that keeps the accelerator's verdict
+ * @probe_cache: file that keeps the accelerator's verdict; NULL for none
+ * @wall_ns:	time of day that the agent is told, nanoseconds since 1970; 0: the time of vmm_start()
  */
 struct vm_config {
 	const char *id;
@@ -52,10 +53,13 @@ struct vm_config {
 	uid_t uid;
 	gid_t gid;
 	const char *probe_cache;
+	uint64_t wall_ns;
 };
 
 /**
  * struct vm_fds - numbers that the command line mentions: fds that QEMU inherits, 3 upwards
+ * @qmp, @console: connected sockets
+ * @channel:	serial: a connected socket; vhost-vsock: the open /dev/vhost-vsock; vhost-user: a socket to the daemon
  */
 struct vm_fds {
 	int qmp;

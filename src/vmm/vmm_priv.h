@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_VMM_VMM_PRIV_H
+#define LCOW_VMM_VMM_PRIV_H
+
+#include "vmm/tail.h"
+#include "vmm/vmm.h"
+
+struct child;
+struct json_object;
+struct loop_timer;
+struct qmp;
+
+/**
+ * enum slot_step - how far a disk has come; each step is undone by itself, so that a removal that failed goes on there
+ */
+enum slot_step { SLOT_EMPTY, SLOT_FILE, SLOT_NODE, SLOT_DEVICE };
+
+/**
+ * struct slot - a LUN
+ * @busy:	an operation is under way
+ * @gone:	set by DEVICE_DELETED
+ */
+struct slot {
+	enum slot_step step;
+	bool busy;
+	struct co_event gone;
+};
+
+/**
+ * struct vmm - one QEMU
+ * @cfg:	accel and transport resolved; its strings are copies
+ * @shares:	<run_dir>/shares
+ * @channel_fd:	what QEMU inherits as the channel, -EBADF once it has
+ * @daemon:	vhost-device-vsock, NULL without
+ * @settle:	after QEMU's end, lets what it said before be read
+ * @turns:	how many turns of the loop @settle still waits
+ * @reason:	of the SHUTDOWN event, "" when there was none
+ * @dead:	QEMU has ended
+ * @ended:	set with @dead once everything that QEMU said was read
+ */
+struct vmm {
+	struct vm_config cfg;
+	struct boot_files boot;
+	void (*on_exit)(void *arg);
+	void *arg;
+	char *shares;
+	struct channel *channel;
+	int channel_fd;
+	struct child *child;
+	struct child *daemon;
+	struct qmp *qmp;
+	struct tail console;
+	struct tail messages;
+	struct loop_timer *settle;
+	int turns;
+	char reason[32];
+	bool started;
+	bool dead;
+	struct co_event ended;
+	struct slot slots[VM_SCSI_CONTROLLERS][VM_SCSI_LUNS];
+};
+
+/** vmm_call() - qmp_call() without an answer of interest; a VM that has ended is -ERR_UNAVAILABLE */
+CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd, struct err *err);
+
+/** disk_event() - take note of a device that has been unplugged */
+void disk_event(struct vmm *v, const char *device);
+/** disk_end() - the VM has ended: wake who waits for an unplug */
+void disk_end(struct vmm *v);
+
+/** shares_init() - make the export root, a mount of its own whose inner mounts reach QEMU; Return: 0 or a negative code */
+int shares_init(const char *path, struct err *err);
+/** shares_fini() - unmount everything below and the export root itself */
+void shares_fini(const char *path);
+
+/**
+ * accel_resolve() - choose the accelerator
+ * @cfg:	VM_ACCEL_KVM is checked for its device only, VM_ACCEL_AUTO is probed (5 s at most, once per kernel, QEMU and boot)
+ * Return: 0 or a negative code with text
+ */
+CO int accel_resolve(const struct vm_config *cfg, enum vm_accel *ret, struct err *err);
+
+/** accel_choose() - accel_resolve() for any paths of KVM's device and of kvm_pvm's module */
+CO int accel_choose(const struct vm_config *cfg, const char *kvm, const char *pvm, enum vm_accel *ret, struct err *err);
+
+#endif
