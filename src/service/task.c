@@ -122,7 +122,7 @@ HANDLER(task_create)
 	_cleanup_json_ struct json_object *spec = NULL;
 	_cleanup_task_ struct task *t = NULL;
 	struct process_status status;
-	const char *pod;
+	const char *pod = NULL;
 
 	s->touched = true;
 	if (!str_id_valid(req->id))
@@ -191,8 +191,15 @@ HANDLER(task_start)
 
 	int r = container_start(t->container, req->exec_id, &rep->pid, err);
 
-	if (r < 0)
+	if (r < 0) {
+		struct process_status status;
+
+		/* A process whose start failed has ended, and nothing else tells those who wait for it. */
+		if (container_status(t->container, req->exec_id, &status, NULL) == 0 &&
+		    status.state == PROCESS_TERMINATED)
+			task_answer_waits(t, &status);
 		return err_wrap(err, r, "start %s%s%s", req->id, str_empty(req->exec_id) ? "" : " exec ", req->exec_id);
+	}
 	publish_start(s, req->id, req->exec_id, rep->pid);
 	container_started(t->container, req->exec_id);
 	return 0;
@@ -344,10 +351,11 @@ HANDLER(task_delete)
 	task_answer_waits(t, &status);
 	if (!str_empty(req->exec_id))
 		return 0;
-	publish_delete(s, req->id, &status);
-	/* Two Deletes may have come together: the table may hold another task of this name by now. */
-	if (map_get(&s->tasks, t->id) == t)
+	/* Two Deletes may have come together, and the table may hold another task of this name by now. */
+	if (map_get(&s->tasks, t->id) == t) {
+		publish_delete(s, req->id, &status);
 		task_remove(t, &status);
+	}
 	return 0;
 }
 

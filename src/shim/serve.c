@@ -234,6 +234,8 @@ static int serve(struct serving *s, struct err *err)
 		return err_sys(err, r, "make the loop");
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		loop_signal(signals[i], on_signal, s);
+	s->options.done = on_done;
+	s->options.arg = s;
 	s->service = service_new(&s->options);
 	fd_nonblock(SHIM_SOCKET_FD, true);
 	r = ttrpc_server_new(SHIM_SOCKET_FD, service_table, s->service, true, &s->server);
