@@ -13,8 +13,8 @@ struct json_object;
 struct json_table;
 
 /*
- * The host's end of the bridge: requests with ids counted from 0, answered in any order. Reading and writing are done by
- * callbacks of the loop, a few frames a turn, so that a guest that sends without end holds up nobody else.
+ * The host's end of the bridge: requests with ids counted from 0, answered in any order. Reading and writing are done
+ * by callbacks of the loop, a few frames a turn, so that a guest that sends without end holds up nobody else.
  */
 
 struct bridge;
@@ -24,8 +24,8 @@ enum { BRIDGE_TIMEOUT_SEC = 300 };
 /**
  * bridge_new() - speak over a connected stream
  * @fd:		non-blocking stream socket; the bridge's from here on
- * @ended:	called once when the bridge has broken, after every pending call was ended; not by bridge_close(). From the loop
- *		or from a coroutine; it must not free the bridge; may be NULL
+ * @ended:	called once when the bridge has broken, after every pending call was ended; not by bridge_close().
+ *		From the loop or from a coroutine; it must not free the bridge; may be NULL
  *
  * Return: 0 or negative errno (then @fd is closed)
  */
@@ -49,8 +49,8 @@ struct bridge *bridge_free(struct bridge *b);
  *		to free with json_free(). Untouched on failure
  * @err:	"guest: <what it said>" and its HRESULT
  *
- * When the caller's deadline ends first, only this call ends; its late answer is dropped. An answer that takes longer than
- * the bridge's timeout ends the bridge.
+ * When the caller's deadline ends first, only this call ends; its late answer is dropped. An answer that takes longer
+ * than the bridge's timeout ends the bridge.
  *
  * Return: 0; what err_from_hresult() makes of the guest's answer; -ERR_UNAVAILABLE when the bridge is down or breaks;
  * -ERR_EXHAUSTED when the request is too large; -ETIMEDOUT, -ECANCELED
@@ -60,8 +60,8 @@ CO int bridge_call(struct bridge *b, uint32_t type, const struct json_table *tab
 
 /**
  * struct bridge_pending - a request without a coroutine; lives in what its caller owns
- * @done:	called once, from the loop or from a coroutine, with the answer (borrowed; see bridge_decode()), or with NULL when
- *		the bridge has ended. The pending is forgotten before, and may be freed in it
+ * @done:	called once, from the loop or from a coroutine, with the answer (borrowed; see bridge_decode()), or
+ *		with NULL when the bridge has ended. The pending is forgotten before, and may be freed in it
  */
 struct bridge_pending {
 	struct list link;
@@ -70,15 +70,20 @@ struct bridge_pending {
 	void (*done)(struct bridge_pending *p, struct json_object *answer);
 };
 
-/** bridge_begin() - make a request without waiting; Return: 0, -ERR_UNAVAILABLE or -ERR_EXHAUSTED (then @p was not begun) */
+/**
+ * bridge_begin() - make a request without waiting
+ * Return: 0, or -ERR_UNAVAILABLE or -ERR_EXHAUSTED (then @p was not begun)
+ */
 int bridge_begin(struct bridge *b, struct bridge_pending *p, uint32_t type, const struct json_table *table,
 		 const void *request, struct err *err);
 /**
- * bridge_wait() - wait for the answer of a pending request whose done() sets @answered, with the limits of bridge_call()
+ * bridge_wait() - wait for the answer of a pending request, with the limits of bridge_call()
+ * @answered:	set by the request's done()
+ *
  * Return: 0 once it is set, -ETIMEDOUT or -ECANCELED
  */
 CO int bridge_wait(struct bridge *b, const struct bridge_pending *p, struct co_event *answered);
-/** bridge_forget() - drop a pending request: done is not called; harmless when it has been answered. @p must have been begun */
+/** bridge_forget() - drop a request that was begun: done is not called; harmless when it has been answered */
 void bridge_forget(struct bridge_pending *p);
 /**
  * bridge_decode() - result and body of an answer

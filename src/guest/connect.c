@@ -30,7 +30,7 @@ struct guest *guest_new(struct channel *channel, void (*on_lost)(void *arg), voi
 	return g;
 }
 
-/** give_entropy() - what a guest without a random number generator is seeded with; one that goes away has had enough */
+/** give_entropy() - seed a guest that may have no random number generator; one that goes away has had enough */
 static void give_entropy(int fd)
 {
 	uint8_t bytes[GCS_ENTROPY_BYTES];

@@ -18,14 +18,20 @@ struct err;
 
 struct guest;
 
-/** guest_new() - for one VM; @channel outlives the guest. @on_lost is called once from the loop when the bridge has ended; may be NULL */
+/**
+ * guest_new() - for one VM
+ * @channel:	outlives the guest; what accepts on it ends at the first turn of the loop after guest_close()
+ * @on_lost:	called once from the loop when a bridge that stood has ended, unless guest_close() came before; may be
+ *		NULL
+ */
 struct guest *guest_new(struct channel *channel, void (*on_lost)(void *arg), void *arg);
 /** guest_listen() - listen on the entropy, log and bridge ports; before the VM starts; Return: 0 or a negative code */
 int guest_listen(struct guest *g, struct err *err);
 /**
  * guest_connect() - give entropy, take the log stream, accept the bridge and negotiate protocol 4
  *
- * Ends by the caller's deadline or cancellation. The log stream is relayed to the shim's log from here on.
+ * Ends by the caller's deadline or cancellation. The log stream is relayed to the shim's log from here on. The guest
+ * need not ask for entropy, nor log; it may do both before or after it has dialled the bridge.
  *
  * Return: 0 or a negative code with text
  */
@@ -34,9 +40,9 @@ CO int guest_connect(struct guest *g, struct err *err);
 const struct gcs_caps *guest_caps(const struct guest *g);
 /** guest_connected() - whether the bridge stands */
 bool guest_connected(const struct guest *g);
-/** guest_close() - end the bridge; idempotent */
+/** guest_close() - end the bridge; idempotent. A log stream that has been accepted goes on: see guest_drain_log() */
 void guest_close(struct guest *g);
-/** guest_drain_log() - wait until the guest's log stream has ended, at most @usec */
+/** guest_drain_log() - wait until the guest's log stream has ended, at most @usec; no other is accepted */
 CO void guest_drain_log(struct guest *g, uint64_t usec);
 /** guest_free() - after guest_close(); NULL is fine; Return: NULL */
 struct guest *guest_free(struct guest *g);
@@ -82,7 +88,11 @@ uint32_t guest_process_pid(const struct guest_process *p);
 int guest_process_fd(const struct guest_process *p, int stream);
 /** guest_process_close() - close a stream (for stdin: half-close, the guest's process sees the end); idempotent */
 void guest_process_close(struct guest_process *p, int stream);
-/** guest_process_on_exit() - call @fn once from the loop when the guest has reported the exit, or the bridge has ended (@code 255, @lost) */
+/**
+ * guest_process_on_exit() - be told of the exit
+ * @fn:		called once from the loop when the guest has reported the exit, or the bridge has ended (@code 255 and
+ *		@lost)
+ */
 void guest_process_on_exit(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg), void *arg);
 /** guest_process_signal() - SignalProcess; 0 signal is SIGKILL; -ERR_NOT_FOUND when it has ended */
 CO int guest_process_signal(struct guest_process *p, int signal, struct err *err);

@@ -107,6 +107,7 @@ static const char *message_of(struct json_object *o)
 static void relay_entry(struct logs *l, struct json_object *o)
 {
 	struct log_fields fields = { id_of(o, "container", "cid"), id_of(o, "exec", "eid") };
+	struct json_object_iterator it = json_object_iter_begin(o), end = json_object_iter_end(o);
 	const char *message = message_of(o), *text = json_get_str(o, message);
 	enum log_level level = level_of(o);
 	_cleanup_buf_ struct buf b = { 0 };
@@ -116,7 +117,9 @@ static void relay_entry(struct logs *l, struct json_object *o)
 		return;
 	if (text)
 		add_clean(&b, text, strlen(text), TEXT_MAX);
-	json_object_object_foreach(o, key, value) {
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		const char *key = json_object_iter_peek_name(&it);
+
 		if (str_eq(key, "level") || str_eq(key, message) || str_eq(key, "sandbox") ||
 		    (fields.container && (str_eq(key, "container") || str_eq(key, "cid"))) ||
 		    (fields.exec && (str_eq(key, "exec") || str_eq(key, "eid"))))
@@ -130,7 +133,7 @@ static void relay_entry(struct logs *l, struct json_object *o)
 			buf_addf(&b, "vm.");
 		add_clean(&b, key, strlen(key), KEY_MAX);
 		buf_addf(&b, "=");
-		add_value(&b, value);
+		add_value(&b, json_object_iter_peek_value(&it));
 	}
 	log_msg(level, &fields, "guest: %.*s", (int)b.len, b.data ? (char *)b.data : "");
 }

@@ -11,13 +11,13 @@
 #include "loop/co.h"
 
 /*
- * The guest's log: a stream of JSON objects, one a line, as logrus writes them ({"time", "level", "msg", …}). It is relayed
- * to the log of this process. What is no JSON is the agent's stderr, where its last words are found.
+ * The guest's log: a stream of JSON objects, one a line, as logrus writes them ({"time", "level", "msg", …}). It is
+ * relayed to the log of this process. What is no JSON is the agent's stderr, where its last words are found.
  */
 
 enum {
-	LOGS_LINE_MAX = 8 << 10,	/* longer lines are cut */
-	LOGS_STRAY_MAX = 16 << 10,	/* text that is no JSON; the rest of it is dropped */
+	LOGS_LINE_MAX = 8 << 10, /* longer lines are cut */
+	LOGS_STRAY_MAX = 16 << 10, /* text that is no JSON; the rest of it is dropped */
 	LOGS_PER_SEC = 1000,
 	LOGS_BURST = 2000,
 };

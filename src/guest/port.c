@@ -65,9 +65,6 @@ static bool accept_one(struct port *p)
 		p->fd = r;
 		return false;
 	}
-	/* One stream is all that the guest is asked for: nobody else gets in while it is served. */
-	if (!p->spec.again)
-		p->listener = channel_listener_free(p->listener);
 	if (!p->spec.serve) {
 		p->fd = TAKE_FD(fd);
 		return false;
@@ -75,7 +72,7 @@ static bool accept_one(struct port *p)
 	p->serving = true;
 	p->spec.serve(fd);
 	p->serving = false;
-	return p->spec.again && !p->closing;
+	return p->spec.again;
 }
 
 static void port_main(void *arg)

@@ -12,8 +12,8 @@ struct channel;
 struct err;
 
 /*
- * A port that the guest dials, with a coroutine that accepts. It ends by itself: port_close() and port_free() only tell it
- * to. It lets go of the channel at the next turn of the loop, at the latest.
+ * A port that the guest dials, with a coroutine that accepts. It ends by itself: port_close() and port_free() only tell
+ * it to. It lets go of the channel at the next turn of the loop, at the latest.
  */
 
 struct port;

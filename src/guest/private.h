@@ -44,8 +44,9 @@ enum { GUEST_DIAL_SEC = 10 };
  * @base:	begins @request, filled in here and emptied again
  * @id:		container id, NULL for the UVM
  */
-CO int guest_call(struct guest *g, uint32_t type, const char *id, struct gcs_base *base, const struct json_table *table,
-		  const void *request, const struct json_table *reply_table, void *reply, struct err *err);
+CO int guest_call(struct guest *g, uint32_t type, const char *id, struct gcs_base *base,
+		  const struct json_table *table, const void *request, const struct json_table *reply_table,
+		  void *reply, struct err *err);
 /** guest_begin() - bridge_begin(), likewise */
 int guest_begin(struct guest *g, struct bridge_pending *p, uint32_t type, const char *id, struct gcs_base *base,
 		const struct json_table *table, const void *request, struct err *err);

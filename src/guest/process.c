@@ -192,7 +192,7 @@ static int stdio_missing(const struct guest_process *p)
 	return -1;
 }
 
-/** stdio_take() - the streams; the guest has dialled them before it answered, or it is not to be waited for much longer */
+/** stdio_take() - the streams, which an honest guest has dialled before it answered */
 static int stdio_take(struct guest *g, struct guest_process *p, struct err *err)
 {
 	uint64_t begun = time_mono();

@@ -17,11 +17,13 @@
 #include "loop/loop.h"
 #include "vmm/channel.h"
 
-enum { QUEUE = 8, WATCHDOG_SEC = 20, SETTLE_TURNS = 5 };
+enum { QUEUE = 8,
+       WATCHDOG_SEC = 20,
+       SETTLE_TURNS = 5 };
 
 #define NULL_ID "00000000-0000-0000-0000-000000000000"
-#define ALL_CAPS                                                                                   \
-	"\"NamespaceAddRequestSupported\":true,\"SignalProcessSupported\":true,"                    \
+#define ALL_CAPS \
+	"\"NamespaceAddRequestSupported\":true,\"SignalProcessSupported\":true," \
 	"\"DumpStacksSupported\":true,\"DeleteContainerStateSupported\":true"
 
 struct channel {
@@ -330,7 +332,8 @@ int fake_boot_with(const char *caps)
 {
 	_cleanup_free_ char *fields =
 		str_printf(",\"Version\":4,\"Capabilities\":{\"SupportedSchemaVersions\":[{\"Major\":2,\"Minor\":1}],"
-			   "\"RuntimeOsType\":\"Linux\",\"GuestDefinedCapabilities\":{%s}}", caps);
+			   "\"RuntimeOsType\":\"Linux\",\"GuestDefinedCapabilities\":{%s}}",
+			   caps);
 	int fd = fake_dial_wait(GCS_PORT_BRIDGE);
 	uint64_t id = fake_expect(fd, GCS_NEGOTIATE,
 				  "{\"ContainerId\":\"" NULL_ID "\",\"ActivityId\":\"" NULL_ID

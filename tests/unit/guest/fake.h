@@ -12,8 +12,8 @@ struct channel;
 struct guest;
 
 /*
- * A guest channel over socket pairs, and the words of a scripted guest. A test is two coroutines, host and guest, on one
- * loop. Nothing may be left when both have returned: the loop asserts it.
+ * A guest channel over socket pairs, and the words of a scripted guest. A test is two coroutines, host and guest, on
+ * one loop. Nothing may be left when both have returned: the loop asserts it.
  */
 
 /** fake_run() - run both to their end; either may be NULL */

@@ -293,7 +293,7 @@ static void host_does_not_connect(void)
 	/* Its caller knows: nothing was lost that there had been. */
 	ck_assert_uint_eq(lost, 0);
 	ck_assert_ptr_null(guest_caps(g)->os_type);
-	go = true;
+	wait_go();
 	guest_close(g);
 	co_sleep(0);
 	g = guest_free(g);
@@ -304,9 +304,10 @@ static void guest_replies(void)
 	int fd = fake_dial_wait(GCS_PORT_BRIDGE);
 
 	fake_write(fd, gcs_response(GCS_NEGOTIATE), fake_expect(fd, GCS_NEGOTIATE, NULL), replies[reply].reply);
+	/* The host hangs up, and not only once it is told to. */
 	fake_expect_end(fd);
 	fd_close(fd);
-	wait_go();
+	go = true;
 }
 
 START_TEST(a_guest_that_does_not_agree_is_not_connected)

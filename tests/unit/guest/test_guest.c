@@ -50,16 +50,24 @@ static int modify(const char *request, const char *resource, const struct json_t
 static int call_layer(struct err *err)
 {
 	char *options[] = { (char[]){ "ro" }, NULL };
-	struct gcs_mapped_disk d = { .mount_path = (char[]){ "/run/mounts/scsi/0_1_0" }, .lun = 1, .read_only = true,
-				     .options = options };
+	struct gcs_mapped_disk d = {
+		.mount_path = (char[]){ "/run/mounts/scsi/0_1_0" },
+		.lun = 1,
+		.read_only = true,
+		.options = options,
+	};
 
 	return modify("Add", "MappedVirtualDisk", &gcs_mapped_disk_table, &d, err);
 }
 
 static int call_scratch(struct err *err)
 {
-	struct gcs_mapped_disk d = { .mount_path = (char[]){ "/run/mounts/scsi/0_3_0" }, .lun = 3,
-				     .ensure_filesystem = true, .filesystem = (char[]){ "ext4" } };
+	struct gcs_mapped_disk d = {
+		.mount_path = (char[]){ "/run/mounts/scsi/0_3_0" },
+		.lun = 3,
+		.ensure_filesystem = true,
+		.filesystem = (char[]){ "ext4" },
+	};
 
 	return modify("Add", "MappedVirtualDisk", &gcs_mapped_disk_table, &d, err);
 }
@@ -67,8 +75,13 @@ static int call_scratch(struct err *err)
 static int call_partition(struct err *err)
 {
 	char *options[] = { (char[]){ "ro" }, NULL };
-	struct gcs_mapped_disk d = { .mount_path = (char[]){ "/run/mounts/scsi/1_0_2" }, .controller = 1,
-				     .partition = 2, .read_only = true, .options = options };
+	struct gcs_mapped_disk d = {
+		.mount_path = (char[]){ "/run/mounts/scsi/1_0_2" },
+		.controller = 1,
+		.partition = 2,
+		.read_only = true,
+		.options = options,
+	};
 
 	return modify("Add", "MappedVirtualDisk", &gcs_mapped_disk_table, &d, err);
 }
@@ -76,8 +89,12 @@ static int call_partition(struct err *err)
 static int call_block(struct err *err)
 {
 	char *options[] = { (char[]){ "rbind" }, (char[]){ "rw" }, NULL };
-	struct gcs_mapped_disk d = { .mount_path = (char[]){ "/run/mounts/scsi/0_5_0" }, .lun = 5,
-				     .options = options, .block_dev = true };
+	struct gcs_mapped_disk d = {
+		.mount_path = (char[]){ "/run/mounts/scsi/0_5_0" },
+		.lun = 5,
+		.options = options,
+		.block_dev = true,
+	};
 
 	return modify("Add", "MappedVirtualDisk", &gcs_mapped_disk_table, &d, err);
 }
@@ -94,18 +111,24 @@ static int call_eject_zero(struct err *err)
 
 static int call_share(struct err *err)
 {
-	struct gcs_mapped_directory d = { .mount_path = (char[]){ "/run/mounts/plan9/0" }, .port = GCS_PORT_PLAN9,
-					  .share_name = (char[]){ "0" }, .read_only = true };
+	struct gcs_mapped_directory d = {
+		.mount_path = (char[]){ "/run/mounts/plan9/0" },
+		.port = GCS_PORT_PLAN9,
+		.share_name = (char[]){ "0" },
+		.read_only = true,
+	};
 
 	return modify("Add", "MappedDirectory", &gcs_mapped_directory_table, &d, err);
 }
 
 static int call_layers(struct err *err)
 {
-	struct gcs_layer layers[] = { { (char[]){ "/run/mounts/scsi/0_1_0" } }, { (char[]){ "/run/mounts/scsi/0_2_0" } } };
+	struct gcs_layer layers[] = { { (char[]){ "/run/mounts/scsi/0_1_0" } },
+				      { (char[]){ "/run/mounts/scsi/0_2_0" } } };
 	struct gcs_combined_layers l = { .container_id = (char[]){ "W" },
 					 .root_path = (char[]){ "/run/gcs/pods/P/W/rootfs" },
-					 .layers = layers, .n_layers = 2,
+					 .layers = layers,
+					 .n_layers = 2,
 					 .scratch_path = (char[]){ "/run/mounts/scsi/0_3_0/scratch/P/W" } };
 
 	return modify("Add", "CombinedLayers", &gcs_combined_layers_table, &l, err);
@@ -143,8 +166,11 @@ static int call_update(struct err *err)
 static int call_create(struct err *err)
 {
 	static const char spec[] = "{\"ociVersion\":\"1.0\",\"x\":\"a>b\",\"n\":18446744073709551615}";
-	struct gcs_container_config c = { .schema = { 2, 1 }, .bundle = (char[]){ "/run/gcs/pods/P/W" },
-					  .scratch = (char[]){ "/run/mounts/scsi/0_3_0/scratch/P/W" } };
+	struct gcs_container_config c = {
+		.schema = { 2, 1 },
+		.bundle = (char[]){ "/run/gcs/pods/P/W" },
+		.scratch = (char[]){ "/run/mounts/scsi/0_3_0/scratch/P/W" },
+	};
 	int r;
 
 	ck_assert_int_eq(json_parse(spec, strlen(spec), &c.spec, NULL), 0);
@@ -205,7 +231,8 @@ static const struct call {
 } calls[] = {
 	{ call_layer, GCS_MODIFY_SETTINGS,
 	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
-			  "\"MountPath\":\"/run/mounts/scsi/0_1_0\",\"Lun\":1,\"ReadOnly\":true,\"Options\":[\"ro\"]}}"),
+			  "\"MountPath\":\"/run/mounts/scsi/0_1_0\",\"Lun\":1,\"ReadOnly\":true,"
+			  "\"Options\":[\"ro\"]}}"),
 	  "" },
 	{ call_scratch, GCS_MODIFY_SETTINGS,
 	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
@@ -223,7 +250,8 @@ static const struct call {
 			  "\"BlockDev\":true}}"),
 	  "" },
 	{ call_eject, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Remove\",\"ResourceType\":\"SCSIDevice\",\"Settings\":{\"Lun\":3}}"), "" },
+	  MODIFY(NULL_ID, "{\"RequestType\":\"Remove\",\"ResourceType\":\"SCSIDevice\",\"Settings\":{\"Lun\":3}}"),
+	  "" },
 	{ call_eject_zero, GCS_MODIFY_SETTINGS,
 	  MODIFY(NULL_ID, "{\"RequestType\":\"Remove\",\"ResourceType\":\"SCSIDevice\",\"Settings\":{}}"), "" },
 	{ call_share, GCS_MODIFY_SETTINGS,
@@ -250,7 +278,8 @@ static const struct call {
 	  ",\"SelectedProtocolVersion\":0" },
 	{ call_start, GCS_START, BASE("W") "}", "" },
 	{ call_delete_state, GCS_DELETE_STATE, BASE("W") "}", "" },
-	{ call_properties, GCS_GET_PROPERTIES, BASE("W") ",\"Query\":\"{\\\"PropertyTypes\\\":[\\\"ProcessList\\\"]}\"}",
+	{ call_properties, GCS_GET_PROPERTIES,
+	  BASE("W") ",\"Query\":\"{\\\"PropertyTypes\\\":[\\\"ProcessList\\\"]}\"}",
 	  ",\"Properties\":\"{\\\"ProcessList\\\":[{\\\"ProcessId\\\":387}]}\"" },
 	{ call_no_properties, GCS_GET_PROPERTIES,
 	  BASE("W") ",\"Query\":\"{\\\"PropertyTypes\\\":[\\\"Statistics\\\"]}\"}", "" },

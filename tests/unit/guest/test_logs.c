@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <check.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -39,9 +40,9 @@ static unsigned count(const char *what)
 	return n;
 }
 
-#define has(what)                                                            \
-	do {                                                                 \
-		_cleanup_free_ char *log_ = fake_log();                      \
+#define has(what) \
+	do { \
+		_cleanup_free_ char *log_ = fake_log(); \
 		ck_assert_msg(strstr(log_, (what)), "%s in %s", (what), log_); \
 	} while (0)
 
@@ -69,7 +70,8 @@ static const struct {
 	{ "{\"msg\":\"m\",\"sandbox\":\"other\",\"a\":1}", "msg=\"guest: m a=1\"" },
 	{ "{\"Source\":\"ETW\",\"message\":\"etw\"}", "msg=\"guest: etw Source=ETW\"" },
 	{ "{\"Source\":\"ETW\",\"Message\":\"Etw\"}", "msg=\"guest: Etw Source=ETW\"" },
-	{ "{\"msg\":\"kmsg read\",\"message\":\"usb 1-1: gone\"}", "msg=\"guest: kmsg read message=\\\"usb 1-1: gone\\\"\"" },
+	{ "{\"msg\":\"kmsg read\",\"message\":\"usb 1-1: gone\"}",
+	  "msg=\"guest: kmsg read message=\\\"usb 1-1: gone\\\"\"" },
 	{ "{\"msg\":\"a\\u001b[31mb\\nc\",\"k\\u0007\":\"v\\u0007\"}", "msg=\"guest: a?[31mb?c k?=v?\"" },
 	{ "{\"msg\":\"%s%n\"}", "msg=\"guest: %s%n\"" },
 };
@@ -152,7 +154,8 @@ START_TEST(what_is_no_json_at_the_end_is_the_agents_last_words)
 	feed("{\"msg\":\"last\"}\npanic: nil \033[31mmap\ngoroutine 1:\nmain.main()");
 	ck_assert_uint_eq(count("\n"), 1);
 	logs_end(&logs);
-	has("level=error msg=\"guest: gcs terminated stderr=\\\"panic: nil ?[31mmap\\ngoroutine 1:\\nmain.main()\\n\\\"\"");
+	has("level=error msg=\"guest: gcs terminated stderr=\\\"panic: nil ?[31mmap\\n"
+	    "goroutine 1:\\nmain.main()\\n\\\"\"");
 	ck_assert_uint_eq(count("\n"), 2);
 }
 END_TEST
@@ -234,27 +237,50 @@ static void host_serves(void)
 	served = true;
 }
 
-static void guest_writes_without_end(void)
+static void guest_writes(void)
 {
-	static char chunk[60000];
-	unsigned turns = 0;
-
-	memset(chunk, '\n', sizeof(chunk));
 	co_sleep(0);
-	/* The host's reader must let this coroutine run between its reads. */
-	while (turns++ < 100) {
-		ck_assert_int_eq(co_write_full(pair[1], chunk, sizeof(chunk)), 0);
-		ck_assert(!served);
-	}
+	for (int i = 0; i < 1000; i++)
+		ck_assert_int_eq(co_write_full(pair[1], "{\"msg\":\"line\"}\n", 15), 0);
 	ck_assert_int_eq(co_write_full(pair[1], "{\"msg\":\"bye\"}\n", 14), 0);
+	ck_assert(!served);
 	close(pair[1]);
 }
 
 START_TEST(a_stream_is_read_to_its_end)
 {
-	fake_run(host_serves, guest_writes_without_end);
+	fake_run(host_serves, guest_writes);
 	ck_assert(served);
 	has("guest: bye");
+	ck_assert_uint_eq(count("\n"), 1001);
+}
+END_TEST
+
+static void serve_zeros(void *arg)
+{
+	int fd = open("/dev/zero", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	logs_serve(fd);
+	close(fd);
+	served = true;
+}
+
+static void host_serves_zeros(void)
+{
+	struct co *co = co_spawn("zeros", serve_zeros, NULL, USEC_NEVER);
+
+	for (int i = 0; i < 100; i++)
+		ck_assert_int_eq(co_sleep(100), 0);
+	ck_assert(!served);
+	co_cancel(co);
+	while (!served)
+		co_sleep(0);
+}
+
+START_TEST(a_stream_that_is_always_ready_lets_others_run_and_can_be_cancelled)
+{
+	fake_run(host_serves_zeros, NULL);
 }
 END_TEST
 
@@ -277,6 +303,7 @@ int main(void)
 	tcase_add_test(c, a_line_with_many_members_or_long_values_is_cut);
 	tcase_add_test(c, too_many_lines_are_dropped_and_counted);
 	tcase_add_test(c, a_stream_is_read_to_its_end);
+	tcase_add_test(c, a_stream_that_is_always_ready_lets_others_run_and_can_be_cancelled);
 	suite_add_tcase(s, c);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);

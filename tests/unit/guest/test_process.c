@@ -260,7 +260,8 @@ static void guest_runs_in_the_uvm(void)
 {
 	int fd = fake_boot();
 	uint64_t id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-				  BASE(NULL_ID) ",\"Settings\":{\"ProcessParameters\":\"{\\\"CommandArgs\\\":[\\\"ls\\\","
+				  BASE(NULL_ID) ",\"Settings\":{\"ProcessParameters\":\"{"
+						"\\\"CommandArgs\\\":[\\\"ls\\\","
 						"\\\"/\\\"],\\\"WorkingDirectory\\\":\\\"/\\\",\\\"Environment\\\":{"
 						"\\\"PATH\\\":\\\"/bin\\\"}}\",\"VsockStdioRelaySettings\":{}}}");
 
@@ -867,7 +868,8 @@ static void guest_is_signalled(void)
 
 	start(fd);
 	fake_answer(fd, GCS_SIGNAL_PROCESS,
-		    fake_expect(fd, GCS_SIGNAL_PROCESS, BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":15}}"), "");
+		    fake_expect(fd, GCS_SIGNAL_PROCESS, BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":15}}"),
+		    "");
 	expect_kill(fd);
 	refuse_signal(fd, HR_NOT_FOUND, "no process");
 	refuse_signal(fd, HR_ALREADY_STOPPED, "not running");
