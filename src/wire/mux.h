@@ -34,7 +34,7 @@
  * Each end may have MUX_WINDOW unacknowledged bytes of a stream under way, so that one slow reader stalls nobody.
  * A stream is closed once both ends have sent SHUT and everything was passed on, or one has sent RESET. A user who closes
  * its fd has shut down both ways: what it wrote before is still delivered. To a user a reset looks like the end of the
- * stream when it reads and like EPIPE when it writes.
+ * stream (or ECONNRESET, when what it wrote was not all sent) when it reads, and like EPIPE when it writes.
  */
 
 enum { MUX_WINDOW = 256 << 10, MUX_DATA_MAX = 32 << 10, MUX_STREAMS_MAX = 4096 };

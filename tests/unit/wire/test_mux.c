@@ -1,0 +1,1130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire/mux.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "loop/loop.h"
+#include "wire/mux_internal.h"
+
+enum { PORT = 0x40000000, BIG = 20 << 20 };
+
+/* Two multiplexers at the ends of a channel; or one, and a peer that the test plays by hand. */
+static struct fixture {
+	int channel[2];
+	struct mux *host;
+	struct mux *guest;
+	int accepted[16];
+	unsigned n_accepted;
+	int broken;
+	unsigned n_broken;
+	bool free_when_broken;
+	bool unlisten_when_accepted;
+	bool free_when_accepted;
+	int result;
+	uint32_t last;
+	void (*body)(void);
+} f;
+
+static void setup(void)
+{
+	memset(&f, 0, sizeof(f));
+	ck_assert_int_eq(loop_init(), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, f.channel), 0);
+}
+
+static void teardown(void)
+{
+	f.host = mux_free(f.host);
+	f.guest = mux_free(f.guest);
+	for (unsigned i = 0; i < f.n_accepted; i++)
+		fd_close(f.accepted[i]);
+	fd_close(f.channel[0]);
+	fd_close(f.channel[1]);
+	loop_fini();
+}
+
+static void on_broken(int why, void *arg)
+{
+	struct mux **m = arg;
+
+	f.broken = why;
+	f.n_broken++;
+	ck_assert_uint_eq(mux_streams(*m), 0);
+	if (f.free_when_broken)
+		*m = mux_free(*m);
+}
+
+static void on_accept(int fd, void *arg)
+{
+	struct mux **m = arg;
+
+	ck_assert_uint_lt(f.n_accepted, ARRAY_SIZE(f.accepted));
+	f.accepted[f.n_accepted++] = fd;
+	if (f.unlisten_when_accepted)
+		mux_unlisten(*m, PORT);
+	if (f.free_when_accepted)
+		*m = mux_free(*m);
+}
+
+static void start_host(void)
+{
+	ck_assert_int_eq(mux_new(f.channel[0], on_broken, &f.host, &f.host), 0);
+	ck_assert_int_eq(mux_listen(f.host, PORT, on_accept, &f.host), 0);
+}
+
+static void start_guest(void)
+{
+	ck_assert_int_eq(mux_new(f.channel[1], NULL, NULL, &f.guest), 0);
+}
+
+static void run_body(void *arg)
+{
+	f.body();
+	loop_stop(0);
+}
+
+/* Run a test's body as a coroutine, with both ends up */
+static void in_co(void (*body)(void))
+{
+	f.body = body;
+	co_spawn("test", run_body, NULL, time_mono() + 60 * USEC_PER_SEC);
+	ck_assert_int_eq(loop_run(), 0);
+}
+
+static void both(void (*body)(void))
+{
+	start_host();
+	start_guest();
+	in_co(body);
+}
+
+/* Let everything that is under way arrive */
+CO static void settle(void)
+{
+	ck_assert_int_eq(co_sleep(10 * USEC_PER_MSEC), 0);
+}
+
+/* A stream, both its ends */
+CO static void open_stream(int *guest, int *host)
+{
+	unsigned n = f.n_accepted;
+
+	ck_assert_int_eq(mux_dial(f.guest, PORT, guest), 0);
+	ck_assert_uint_eq(f.n_accepted, n + 1);
+	*host = f.accepted[n];
+	f.accepted[n] = -EBADF;
+}
+
+CO static void assert_reads(int fd, const char *text)
+{
+	char got[256] = "";
+
+	ck_assert_uint_lt(strlen(text), sizeof(got));
+	if (*text)
+		ck_assert_int_eq(co_read_full(fd, got, strlen(text)), 0);
+	ck_assert_str_eq(got, text);
+}
+
+CO static void assert_ends(int fd)
+{
+	char c;
+
+	ck_assert_int_eq(co_read(fd, &c, 1), 0);
+}
+
+CO static void send_text(int fd, const char *text)
+{
+	ck_assert_int_eq(co_write_full(fd, text, strlen(text)), 0);
+}
+
+/* ---- both ends ---- */
+
+static void bytes_both_ways(void)
+{
+	int g, h;
+
+	open_stream(&g, &h);
+	ck_assert_uint_eq(mux_streams(f.guest), 1);
+	ck_assert_uint_eq(mux_streams(f.host), 1);
+	send_text(g, "to the host");
+	assert_reads(h, "to the host");
+	send_text(h, "to the guest");
+	assert_reads(g, "to the guest");
+	close(g);
+	close(h);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+}
+
+START_TEST(a_dialled_stream_carries_bytes_both_ways_and_closes)
+{
+	both(bytes_both_ways);
+}
+END_TEST
+
+static void the_other_way(void)
+{
+	int g, h, host_end = -EBADF;
+
+	ck_assert_int_eq(mux_listen(f.guest, PORT, on_accept, &f.guest), 0);
+	open_stream(&g, &h);
+	ck_assert_int_eq(mux_dial(f.host, PORT, &host_end), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 2);
+	send_text(host_end, "first from the host");
+	assert_reads(f.accepted[1], "first from the host");
+	send_text(g, "first from the guest");
+	assert_reads(h, "first from the guest");
+	close(g);
+	close(h);
+	close(host_end);
+}
+
+START_TEST(both_ends_may_dial_at_the_same_time)
+{
+	both(the_other_way);
+}
+END_TEST
+
+static void half_close(void)
+{
+	int g, h;
+
+	open_stream(&g, &h);
+	send_text(g, "question");
+	ck_assert_int_eq(shutdown(g, SHUT_WR), 0);
+	assert_reads(h, "question");
+	assert_ends(h);
+	send_text(h, "answer");
+	assert_reads(g, "answer");
+	ck_assert_int_eq(shutdown(h, SHUT_WR), 0);
+	assert_ends(g);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	close(g);
+	close(h);
+
+	/* and the listening end first */
+	open_stream(&g, &h);
+	send_text(h, "greeting");
+	ck_assert_int_eq(shutdown(h, SHUT_WR), 0);
+	assert_reads(g, "greeting");
+	assert_ends(g);
+	send_text(g, "thanks");
+	close(g);
+	assert_reads(h, "thanks");
+	assert_ends(h);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	close(h);
+}
+
+START_TEST(a_half_closed_stream_goes_on_the_other_way)
+{
+	both(half_close);
+}
+END_TEST
+
+static void write_and_close(void)
+{
+	static char big[MUX_WINDOW + 100000];
+	char *got = mem_new0(1, sizeof(big));
+	size_t n = 0;
+	int g, h;
+
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (char)(i * 7 + i / 251);
+	open_stream(&g, &h);
+	/* neither reads: what the host wrote is lost, what the guest wrote is not, though it is more than a window */
+	send_text(h, "nobody reads this");
+	ck_assert_int_eq(co_write_full(g, big, sizeof(big)), 0);
+	close(g);
+	settle();
+	for (ssize_t r; n < sizeof(big); n += (size_t)r) {
+		r = co_read(h, got + n, sizeof(big) - n);
+		ck_assert_int_gt(r, 0);
+	}
+	assert_ends(h);
+	ck_assert_mem_eq(got, big, sizeof(big));
+	ck_assert_int_lt(send(h, "x", 1, MSG_NOSIGNAL), 0);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	close(h);
+	free(got);
+}
+
+START_TEST(what_was_written_before_a_close_is_delivered)
+{
+	both(write_and_close);
+}
+END_TEST
+
+static void close_after_shut(void)
+{
+	int g, h;
+
+	open_stream(&g, &h);
+	ck_assert_int_eq(shutdown(h, SHUT_WR), 0);
+	assert_ends(g);
+	close(g);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	close(h);
+
+	/* a user that has shut down and then goes away, while the other end does nothing at all */
+	open_stream(&g, &h);
+	ck_assert_int_eq(shutdown(g, SHUT_WR), 0);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 1);
+	close(g);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	assert_ends(h);
+	close(h);
+}
+
+START_TEST(a_close_after_either_shutdown_leaves_no_stream_behind)
+{
+	both(close_after_shut);
+}
+END_TEST
+
+static void writer_to_closed(void)
+{
+	int g, h;
+	ssize_t n = 1;
+
+	open_stream(&g, &h);
+	close(h);
+	for (int i = 0; i < 100 && n > 0; i++) {
+		n = send(g, "x", 1, MSG_NOSIGNAL);
+		co_sleep(USEC_PER_MSEC);
+	}
+	ck_assert_int_lt(n, 0);
+	ck_assert_int_eq(errno, EPIPE);
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	close(g);
+}
+
+START_TEST(a_writer_learns_that_the_reader_has_closed)
+{
+	both(writer_to_closed);
+}
+END_TEST
+
+static void refused(void)
+{
+	int fd = -1234;
+
+	ck_assert_int_eq(mux_dial(f.guest, PORT + 1, &fd), -ECONNREFUSED);
+	ck_assert_int_eq(fd, -1234);
+	mux_unlisten(f.host, PORT);
+	ck_assert_int_eq(mux_dial(f.guest, PORT, &fd), -ECONNREFUSED);
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+}
+
+START_TEST(a_dial_to_a_port_without_listener_is_refused)
+{
+	both(refused);
+}
+END_TEST
+
+static void once(void)
+{
+	int g, fd;
+
+	f.unlisten_when_accepted = true;
+	ck_assert_int_eq(mux_dial(f.guest, PORT, &g), 0);
+	ck_assert_int_eq(mux_dial(f.guest, PORT, &fd), -ECONNREFUSED);
+	send_text(g, "still there");
+	assert_reads(f.accepted[0], "still there");
+	close(g);
+}
+
+START_TEST(a_listener_may_go_when_it_has_accepted_and_the_stream_stays)
+{
+	both(once);
+}
+END_TEST
+
+static void freed_in_accept(void)
+{
+	int fd;
+
+	f.free_when_accepted = true;
+	ck_assert_int_eq(mux_dial(f.guest, PORT, &fd), 0);
+	assert_ends(fd);
+	close(fd);
+	ck_assert_ptr_null(f.host);
+}
+
+START_TEST(the_multiplexer_may_be_freed_while_it_accepts)
+{
+	both(freed_in_accept);
+}
+END_TEST
+
+START_TEST(a_port_has_one_listener)
+{
+	start_host();
+	ck_assert_int_eq(mux_listen(f.host, PORT, on_accept, NULL), -EADDRINUSE);
+	mux_unlisten(f.host, PORT);
+	mux_unlisten(f.host, PORT);
+	ck_assert_int_eq(mux_listen(f.host, PORT, on_accept, NULL), 0);
+}
+END_TEST
+
+/* ---- much data ---- */
+
+struct transfer {
+	int fd;
+	unsigned seed;
+	bool done;
+};
+
+static uint8_t pattern(unsigned seed, size_t i)
+{
+	return (uint8_t)(i * 31 + i / 4093 + seed);
+}
+
+static void write_big(void *arg)
+{
+	struct transfer *t = arg;
+	static uint8_t chunk[2][50000];
+	uint8_t *p = chunk[t->seed & 1];
+
+	for (size_t at = 0; at < BIG;) {
+		size_t n = BIG - at < sizeof(chunk[0]) ? BIG - at : sizeof(chunk[0]);
+
+		for (size_t i = 0; i < n; i++)
+			p[i] = pattern(t->seed, at + i);
+		ck_assert_int_eq(co_write_full(t->fd, p, n), 0);
+		at += n;
+	}
+	shutdown(t->fd, SHUT_WR);
+	t->done = true;
+}
+
+static void read_big(void *arg)
+{
+	struct transfer *t = arg;
+	static uint8_t chunk[2][60000];
+	uint8_t *p = chunk[t->seed & 1];
+	size_t at = 0;
+	ssize_t n;
+
+	while ((n = co_read(t->fd, p, sizeof(chunk[0]))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			if (p[i] != pattern(t->seed, at + (size_t)i))
+				ck_abort_msg("byte %zu differs", at + (size_t)i);
+		at += (size_t)n;
+	}
+	ck_assert_int_eq(n, 0);
+	ck_assert_uint_eq(at, BIG);
+	t->done = true;
+}
+
+static void big_both_ways(void)
+{
+	struct transfer t[4] = { 0 };
+	int g, h;
+
+	open_stream(&g, &h);
+	for (int i = 0; i < 4; i++)
+		t[i] = (struct transfer){ .fd = i == 0 || i == 3 ? g : h, .seed = (unsigned)i / 2 };
+	co_spawn("write", write_big, &t[0], USEC_NEVER);
+	co_spawn("read", read_big, &t[1], USEC_NEVER);
+	co_spawn("write", write_big, &t[2], USEC_NEVER);
+	co_spawn("read", read_big, &t[3], USEC_NEVER);
+	while (!t[0].done || !t[1].done || !t[2].done || !t[3].done)
+		ck_assert_int_eq(co_sleep(USEC_PER_MSEC), 0);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	close(g);
+	close(h);
+}
+
+START_TEST(twenty_megabytes_arrive_exactly_both_ways)
+{
+	both(big_both_ways);
+}
+END_TEST
+
+static void slow_reader(void)
+{
+	static char chunk[65536];
+	int g[2], h[2];
+	size_t n = 0;
+	char *got;
+
+	open_stream(&g[0], &h[0]);
+	open_stream(&g[1], &h[1]);
+	/* nobody reads h[0]: the writer is stopped before long */
+	for (int idle = 0; idle < 5;) {
+		ssize_t r = send(g[0], chunk, sizeof(chunk), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (r > 0)
+			n += (size_t)r;
+		idle = r > 0 ? 0 : idle + 1;
+		co_sleep(2 * USEC_PER_MSEC);
+	}
+	/* a window, and what the two socket pairs hold */
+	ck_assert_uint_ge(n, MUX_WINDOW);
+	ck_assert_uint_lt(n, MUX_WINDOW + (2 << 20));
+	for (int i = 0; i < 100; i++) {
+		send_text(g[1], "ping");
+		assert_reads(h[1], "ping");
+		send_text(h[1], "pong");
+		assert_reads(g[1], "pong");
+	}
+	got = malloc(n);
+	ck_assert_int_eq(co_read_full(h[0], got, n), 0);
+	send_text(g[0], "and on");
+	assert_reads(h[0], "and on");
+	free(got);
+	for (int i = 0; i < 2; i++) {
+		close(g[i]);
+		close(h[i]);
+	}
+}
+
+START_TEST(a_slow_reader_stalls_its_own_stream_only)
+{
+	both(slow_reader);
+}
+END_TEST
+
+/* ---- by hand ---- */
+
+CO static void put(enum mux_type type, uint32_t stream, uint32_t arg, const void *data, size_t len)
+{
+	uint8_t raw[MUX_HEADER];
+
+	mux_frame_encode(
+		&(struct mux_frame){ .type = (uint8_t)type, .len = (uint16_t)len, .stream = stream, .arg = arg }, raw);
+	ck_assert_int_eq(co_write_full(f.channel[1], raw, sizeof(raw)), 0);
+	if (len)
+		ck_assert_int_eq(co_write_full(f.channel[1], data, len), 0);
+}
+
+/* The next frame from the host, payload to @data */
+CO static struct mux_frame get(uint8_t *data)
+{
+	uint8_t raw[MUX_HEADER], scratch[MUX_DATA_MAX];
+	struct mux_frame fr;
+
+	ck_assert_int_eq(co_read_full(f.channel[1], raw, sizeof(raw)), 0);
+	ck_assert_int_eq(mux_frame_decode(raw, &fr), 0);
+	if (fr.len)
+		ck_assert_int_eq(co_read_full(f.channel[1], data ? data : scratch, fr.len), 0);
+	return fr;
+}
+
+CO static void assert_get(enum mux_type type, uint32_t stream, uint32_t arg)
+{
+	struct mux_frame fr = get(NULL);
+
+	ck_assert_uint_eq(fr.type, type);
+	ck_assert_uint_eq(fr.stream, stream);
+	ck_assert_uint_eq(fr.arg, arg);
+}
+
+/* HELLO both ways: an end that is not yet answered says it again when it is greeted */
+CO static void shake_hands(void)
+{
+	struct mux_frame hello = get(NULL);
+
+	ck_assert_uint_eq(hello.type, MUX_HELLO);
+	ck_assert_uint_eq(hello.arg, MUX_VERSION);
+	put(MUX_WELCOME, hello.stream, MUX_VERSION, NULL, 0);
+	put(MUX_HELLO, 77, MUX_VERSION, NULL, 0);
+	assert_get(MUX_WELCOME, 77, MUX_VERSION);
+}
+
+static void open_by_hand(void)
+{
+	shake_hands();
+	put(MUX_OPEN, ++f.last, PORT, NULL, 0);
+	assert_get(MUX_ACCEPT, f.last | MUX_YOURS, 0);
+}
+
+static void hand_frames(void)
+{
+	uint8_t data[MUX_DATA_MAX];
+	struct mux_frame fr;
+
+	open_by_hand();
+	put(MUX_DATA, 1, 0, "hello", 5);
+	assert_reads(f.accepted[0], "hello");
+	send_text(f.accepted[0], "bye");
+	shutdown(f.accepted[0], SHUT_WR);
+	fr = get(data);
+	ck_assert_uint_eq(fr.type, MUX_DATA);
+	ck_assert_uint_eq(fr.stream, 1 | MUX_YOURS);
+	ck_assert_uint_eq(fr.len, 3);
+	ck_assert_mem_eq(data, "bye", 3);
+	assert_get(MUX_SHUT, 1 | MUX_YOURS, 0);
+	put(MUX_SHUT, 1, 0, NULL, 0);
+	assert_ends(f.accepted[0]);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	put(MUX_OPEN, 2, PORT + 5, NULL, 0);
+	assert_get(MUX_RESET, 2 | MUX_YOURS, 0);
+}
+
+START_TEST(frames_are_as_documented)
+{
+	start_host();
+	in_co(hand_frames);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void credit(void)
+{
+	static uint8_t chunk[MUX_DATA_MAX];
+	static char big[3 * MUX_WINDOW];
+	size_t n = 0;
+	uint32_t credits = 0;
+	ssize_t sent = 0;
+
+	open_by_hand();
+	/* the host sends a window and no more, then what is granted */
+	while (n < MUX_WINDOW) {
+		ssize_t r = send(f.accepted[0], big, sizeof(big) - (size_t)sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		sent += r > 0 ? r : 0;
+		n += get(NULL).len;
+	}
+	ck_assert_uint_eq(n, MUX_WINDOW);
+	send(f.accepted[0], big, 1000, MSG_NOSIGNAL | MSG_DONTWAIT);
+	settle();
+	ck_assert_int_lt(recv(f.channel[1], chunk, 1, MSG_DONTWAIT), 0);
+	put(MUX_CREDIT, 1, 100, NULL, 0);
+	ck_assert_uint_eq(get(NULL).len, 100);
+	/* and grants what its user has read */
+	for (n = 0; n < MUX_WINDOW; n += sizeof(chunk))
+		put(MUX_DATA, 1, 0, chunk, sizeof(chunk));
+	settle();
+	for (n = 0; n < MUX_WINDOW;) {
+		ssize_t r = co_read(f.accepted[0], big, sizeof(big));
+
+		ck_assert_int_gt(r, 0);
+		n += (size_t)r;
+	}
+	settle();
+	while (credits < MUX_WINDOW) {
+		struct mux_frame fr = get(NULL);
+
+		ck_assert_uint_eq(fr.type, MUX_CREDIT);
+		credits += fr.arg;
+	}
+	ck_assert_uint_eq(credits, MUX_WINDOW);
+}
+
+START_TEST(credit_is_kept_to_and_given_back)
+{
+	start_host();
+	in_co(credit);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void reset(void)
+{
+	open_by_hand();
+	put(MUX_RESET, 1, 0, NULL, 0);
+	assert_ends(f.accepted[0]);
+	ck_assert_int_lt(send(f.accepted[0], "x", 1, MSG_NOSIGNAL), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	/* what crosses a reset is let pass */
+	put(MUX_DATA, 1, 0, "x", 1);
+	put(MUX_CREDIT, 1, 1, NULL, 0);
+	put(MUX_SHUT, 1, 0, NULL, 0);
+	put(MUX_RESET, 1, 0, NULL, 0);
+	settle();
+	ck_assert_uint_eq(f.n_broken, 0);
+
+	/* after SHUT it leaves what was sent */
+	put(MUX_OPEN, 2, PORT, NULL, 0);
+	assert_get(MUX_ACCEPT, 2 | MUX_YOURS, 0);
+	put(MUX_DATA, 2, 0, "last words", 10);
+	put(MUX_SHUT, 2, 0, NULL, 0);
+	put(MUX_RESET, 2, 0, NULL, 0);
+	settle();
+	assert_reads(f.accepted[1], "last words");
+	assert_ends(f.accepted[1]);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+}
+
+START_TEST(a_reset_ends_a_stream_and_nothing_else)
+{
+	start_host();
+	in_co(reset);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void new_peer(void)
+{
+	open_by_hand();
+	put(MUX_DATA, 1, 0, "old", 3);
+	assert_reads(f.accepted[0], "old");
+	/* the same HELLO again is no new start */
+	put(MUX_HELLO, 77, MUX_VERSION, NULL, 0);
+	assert_get(MUX_WELCOME, 77, MUX_VERSION);
+	ck_assert_uint_eq(mux_streams(f.host), 1);
+	put(MUX_HELLO, 78, MUX_VERSION, NULL, 0);
+	assert_get(MUX_WELCOME, 78, MUX_VERSION);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+	assert_ends(f.accepted[0]);
+	/* it counts from 1 again */
+	put(MUX_OPEN, 1, PORT, NULL, 0);
+	assert_get(MUX_ACCEPT, 1 | MUX_YOURS, 0);
+	put(MUX_DATA, 1, 0, "new", 3);
+	assert_reads(f.accepted[1], "new");
+}
+
+START_TEST(a_peer_that_starts_anew_resets_every_stream)
+{
+	start_host();
+	in_co(new_peer);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void new_end(void)
+{
+	int g, h, fd;
+
+	open_stream(&g, &h);
+	/* the host's end is replaced by one that finds half a frame of the former in the channel */
+	send_text(g, "stale");
+	settle();
+	f.host = mux_free(f.host);
+	put(MUX_OPEN, 9, PORT, NULL, 0);
+	ck_assert_int_eq(send(f.channel[1], "\3\0\377\177", 4, MSG_NOSIGNAL), 4);
+	start_host();
+	assert_ends(g);
+	settle();
+	ck_assert_int_eq(mux_dial(f.guest, PORT, &fd), 0);
+	send_text(fd, "fresh");
+	assert_reads(f.accepted[1], "fresh");
+	close(fd);
+	close(g);
+	close(h);
+}
+
+START_TEST(an_end_may_start_anew_amid_stale_bytes)
+{
+	both(new_end);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void dial_first(void)
+{
+	int fd = -EBADF;
+
+	ck_assert_int_eq(mux_dial(f.guest, PORT, &fd), 0);
+	close(fd);
+}
+
+static void late_host(void *arg)
+{
+	start_host();
+}
+
+START_TEST(a_dial_waits_for_a_peer_that_is_not_there_yet)
+{
+	struct loop_timer *t;
+
+	start_guest();
+	t = loop_timer_new(20 * USEC_PER_MSEC, late_host, NULL);
+	in_co(dial_first);
+	loop_timer_free(t);
+}
+END_TEST
+
+static void dial_in_vain(void)
+{
+	int fd = -1234;
+	CO_LIMIT(20 * USEC_PER_MSEC);
+
+	ck_assert_int_eq(mux_dial(f.guest, PORT, &fd), -ETIMEDOUT);
+	ck_assert_int_eq(fd, -1234);
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+}
+
+START_TEST(a_dial_that_times_out_leaves_nothing)
+{
+	start_guest();
+	in_co(dial_in_vain);
+}
+END_TEST
+
+static void dial_unanswered(void)
+{
+	int fd;
+
+	shake_hands();
+	{
+		CO_LIMIT(20 * USEC_PER_MSEC);
+		ck_assert_int_eq(mux_dial(f.host, 5, &fd), -ETIMEDOUT);
+	}
+	assert_get(MUX_OPEN, 1, 5);
+	assert_get(MUX_RESET, 1, 0);
+	/* the answer crossed it */
+	put(MUX_ACCEPT, 1 | MUX_YOURS, 0, NULL, 0);
+	put(MUX_DATA, 1 | MUX_YOURS, 0, "x", 1);
+	settle();
+}
+
+START_TEST(a_dial_that_is_given_up_is_reset_and_its_late_answer_let_pass)
+{
+	start_host();
+	in_co(dial_unanswered);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void dialler(void *arg)
+{
+	int fd;
+
+	f.result = mux_dial(f.guest, PORT, &fd);
+}
+
+static void free_while_dialling(void)
+{
+	co_spawn("dialler", dialler, NULL, USEC_NEVER);
+	settle();
+	f.guest = mux_free(f.guest);
+	settle();
+	ck_assert_int_eq(f.result, -ECONNRESET);
+}
+
+START_TEST(a_pending_dial_fails_when_the_multiplexer_goes)
+{
+	start_guest();
+	in_co(free_while_dialling);
+}
+END_TEST
+
+static void vanish(void)
+{
+	int fd;
+
+	open_by_hand();
+	put(MUX_DATA, 1, 0, "half", 4);
+	assert_reads(f.accepted[0], "half");
+	/* in the middle of a frame */
+	ck_assert_int_eq(send(f.channel[1], "\3\0\5", 3, MSG_NOSIGNAL), 3);
+	f.channel[1] = fd_close(f.channel[1]);
+	assert_ends(f.accepted[0]);
+	settle();
+	ck_assert_uint_eq(f.n_broken, 1);
+	ck_assert_int_eq(f.broken, 0);
+	if (f.host)
+		ck_assert_int_eq(mux_dial(f.host, 1, &fd), -ECONNRESET);
+}
+
+START_TEST(a_peer_that_vanishes_ends_every_stream_and_is_told_once)
+{
+	start_host();
+	in_co(vanish);
+}
+END_TEST
+
+START_TEST(the_multiplexer_may_be_freed_when_it_is_told_of_the_end)
+{
+	f.free_when_broken = true;
+	start_host();
+	in_co(vanish);
+	ck_assert_ptr_null(f.host);
+}
+END_TEST
+
+/* ---- what no correct peer sends ---- */
+
+static const struct {
+	const char *what;
+	struct mux_frame frame;
+} violations[] = {
+	{ "an unknown type", { .type = 8, .stream = 1 } },
+	{ "an empty DATA", { .type = MUX_DATA, .stream = 1 } },
+	{ "DATA longer than allowed", { .type = MUX_DATA, .stream = 1, .len = MUX_DATA_MAX + 1 } },
+	{ "a payload where none belongs", { .type = MUX_SHUT, .stream = 1, .len = 1 } },
+	{ "DATA of a stream that never was", { .type = MUX_DATA, .stream = 2, .len = 1 } },
+	{ "DATA of a stream that we never opened", { .type = MUX_DATA, .stream = 1 | MUX_YOURS, .len = 1 } },
+	{ "CREDIT beyond the window", { .type = MUX_CREDIT, .stream = 1, .arg = 1 } },
+	{ "CREDIT of a stream that never was", { .type = MUX_CREDIT, .stream = 2, .arg = 1 } },
+	{ "OPEN of a number that was used", { .type = MUX_OPEN, .stream = 1, .arg = PORT } },
+	{ "OPEN of number 0", { .type = MUX_OPEN, .stream = 0, .arg = PORT } },
+	{ "OPEN in our name", { .type = MUX_OPEN, .stream = 2 | MUX_YOURS, .arg = PORT } },
+	{ "ACCEPT of a stream of its own", { .type = MUX_ACCEPT, .stream = 1 } },
+	{ "ACCEPT of a stream that we never opened", { .type = MUX_ACCEPT, .stream = 1 | MUX_YOURS } },
+	{ "RESET of a stream that never was", { .type = MUX_RESET, .stream = 5 } },
+	{ "HELLO of another version", { .type = MUX_HELLO, .stream = 1, .arg = 2 } },
+};
+
+static int violation;
+
+static void violate(void)
+{
+	const struct mux_frame *fr = &violations[violation].frame;
+	uint8_t raw[MUX_HEADER];
+
+	open_by_hand();
+	mux_frame_encode(fr, raw);
+	ck_assert_int_eq(send(f.channel[1], raw, sizeof(raw), MSG_NOSIGNAL), sizeof(raw));
+	if (fr->len == 1)
+		ck_assert_int_eq(send(f.channel[1], "x", 1, MSG_NOSIGNAL), 1);
+	settle();
+	ck_assert_msg(f.n_broken == 1 && f.broken == -EBADMSG, "%s: %d", violations[violation].what, f.broken);
+	assert_ends(f.accepted[0]);
+}
+
+START_TEST(a_violation_of_the_protocol_breaks_the_channel)
+{
+	violation = _i;
+	start_host();
+	in_co(violate);
+}
+END_TEST
+
+static void overrun(void)
+{
+	static uint8_t chunk[MUX_DATA_MAX];
+
+	open_by_hand();
+	/* the user does not read; its socket pair takes some, for which there is credit. In the end it is too much */
+	for (int i = 0; i < 64 && !f.n_broken; i++) {
+		put(MUX_DATA, 1, 0, chunk, sizeof(chunk));
+		co_sleep(USEC_PER_MSEC);
+	}
+	ck_assert_uint_eq(f.n_broken, 1);
+	ck_assert_int_eq(f.broken, -EBADMSG);
+}
+
+START_TEST(data_beyond_the_credit_breaks_the_channel)
+{
+	start_host();
+	in_co(overrun);
+}
+END_TEST
+
+static void twice_shut(void)
+{
+	open_by_hand();
+	put(MUX_SHUT, 1, 0, NULL, 0);
+	put(MUX_SHUT, 1, 0, NULL, 0);
+	settle();
+	ck_assert_int_eq(f.broken, -EBADMSG);
+}
+
+START_TEST(a_second_shut_breaks_the_channel)
+{
+	start_host();
+	in_co(twice_shut);
+}
+END_TEST
+
+static void data_after_shut(void)
+{
+	open_by_hand();
+	put(MUX_SHUT, 1, 0, NULL, 0);
+	put(MUX_DATA, 1, 0, "x", 1);
+	settle();
+	ck_assert_int_eq(f.broken, -EBADMSG);
+}
+
+START_TEST(data_after_shut_breaks_the_channel)
+{
+	start_host();
+	in_co(data_after_shut);
+}
+END_TEST
+
+static void early_data(void)
+{
+	int fd = -1;
+
+	shake_hands();
+	co_spawn("dialler", dialler, NULL, USEC_NEVER);
+	f.guest = f.host; /* dialler() takes the guest */
+	assert_get(MUX_OPEN, 1, PORT);
+	put(MUX_DATA, 1 | MUX_YOURS, 0, "x", 1);
+	settle();
+	ck_assert_int_eq(f.broken, -EBADMSG);
+	ck_assert_int_eq(f.result, -ECONNRESET);
+	ck_assert_int_eq(fd, -1);
+	f.guest = NULL;
+}
+
+START_TEST(data_before_accept_breaks_the_channel)
+{
+	start_host();
+	in_co(early_data);
+}
+END_TEST
+
+static void deaf_peer(void)
+{
+	shake_hands();
+	/* it makes us answer and never reads */
+	for (uint32_t i = 1; i < 1000000 && !f.n_broken; i++) {
+		uint8_t raw[MUX_HEADER];
+
+		mux_frame_encode(&(struct mux_frame){ .type = MUX_OPEN, .stream = i, .arg = 1 }, raw);
+		if (co_write_full(f.channel[1], raw, sizeof(raw)) < 0)
+			break;
+	}
+	settle();
+	ck_assert_uint_eq(f.n_broken, 1);
+	ck_assert_int_eq(f.broken, -EBADMSG);
+}
+
+START_TEST(a_peer_that_only_asks_and_never_reads_is_cut_off)
+{
+	start_host();
+	in_co(deaf_peer);
+}
+END_TEST
+
+/* ---- many ---- */
+
+static int many[MUX_STREAMS_MAX];
+static unsigned n_many;
+
+static void count_accept(int fd, void *arg)
+{
+	ck_assert_uint_lt(n_many, ARRAY_SIZE(many));
+	many[n_many++] = fd;
+}
+
+static void many_streams(void)
+{
+	shake_hands();
+	for (uint32_t i = 1; i <= MUX_STREAMS_MAX; i++) {
+		put(MUX_OPEN, i, PORT + 1, NULL, 0);
+		assert_get(MUX_ACCEPT, i | MUX_YOURS, 0);
+	}
+	ck_assert_uint_eq(mux_streams(f.host), MUX_STREAMS_MAX);
+	put(MUX_OPEN, MUX_STREAMS_MAX + 1, PORT + 1, NULL, 0);
+	assert_get(MUX_RESET, (MUX_STREAMS_MAX + 1) | MUX_YOURS, 0);
+	ck_assert_int_eq(mux_dial(f.host, 1, &f.result), -EMFILE);
+	put(MUX_DATA, MUX_STREAMS_MAX, 0, "last", 4);
+	assert_reads(many[MUX_STREAMS_MAX - 1], "last");
+	put(MUX_RESET, 1, 0, NULL, 0);
+	put(MUX_OPEN, MUX_STREAMS_MAX + 2, PORT, NULL, 0);
+	assert_get(MUX_ACCEPT, (MUX_STREAMS_MAX + 2) | MUX_YOURS, 0);
+}
+
+START_TEST(there_are_4096_streams_at_most)
+{
+	struct rlimit files;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = files.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+	ck_assert_msg(files.rlim_max > 2 * MUX_STREAMS_MAX + 64, "the hard limit of files is too low for this test");
+	start_host();
+	ck_assert_int_eq(mux_listen(f.host, PORT + 1, count_accept, NULL), 0);
+	in_co(many_streams);
+	for (unsigned i = 0; i < n_many; i++)
+		close(many[i]);
+}
+END_TEST
+
+static void churn(void)
+{
+	for (int i = 0; i < 2000; i++) {
+		int g, h;
+
+		open_stream(&g, &h);
+		f.n_accepted = 0;
+		if (i & 1)
+			send_text(i & 2 ? g : h, "x");
+		if (i & 4)
+			shutdown(g, SHUT_WR);
+		close(i & 8 ? g : h);
+		if (i & 16)
+			co_sleep(0);
+		close(i & 8 ? h : g);
+	}
+	settle();
+	ck_assert_uint_eq(mux_streams(f.guest), 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+}
+
+START_TEST(streams_that_come_and_go_in_every_order_leave_nothing)
+{
+	both(churn);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("mux");
+	TCase *tc = tcase_create("mux");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, a_dialled_stream_carries_bytes_both_ways_and_closes);
+	tcase_add_test(tc, both_ends_may_dial_at_the_same_time);
+	tcase_add_test(tc, a_half_closed_stream_goes_on_the_other_way);
+	tcase_add_test(tc, what_was_written_before_a_close_is_delivered);
+	tcase_add_test(tc, a_close_after_either_shutdown_leaves_no_stream_behind);
+	tcase_add_test(tc, a_writer_learns_that_the_reader_has_closed);
+	tcase_add_test(tc, a_dial_to_a_port_without_listener_is_refused);
+	tcase_add_test(tc, a_listener_may_go_when_it_has_accepted_and_the_stream_stays);
+	tcase_add_test(tc, the_multiplexer_may_be_freed_while_it_accepts);
+	tcase_add_test(tc, a_port_has_one_listener);
+	tcase_add_test(tc, twenty_megabytes_arrive_exactly_both_ways);
+	tcase_add_test(tc, a_slow_reader_stalls_its_own_stream_only);
+	tcase_add_test(tc, frames_are_as_documented);
+	tcase_add_test(tc, credit_is_kept_to_and_given_back);
+	tcase_add_test(tc, a_reset_ends_a_stream_and_nothing_else);
+	tcase_add_test(tc, a_peer_that_starts_anew_resets_every_stream);
+	tcase_add_test(tc, an_end_may_start_anew_amid_stale_bytes);
+	tcase_add_test(tc, a_dial_waits_for_a_peer_that_is_not_there_yet);
+	tcase_add_test(tc, a_dial_that_times_out_leaves_nothing);
+	tcase_add_test(tc, a_dial_that_is_given_up_is_reset_and_its_late_answer_let_pass);
+	tcase_add_test(tc, a_pending_dial_fails_when_the_multiplexer_goes);
+	tcase_add_test(tc, a_peer_that_vanishes_ends_every_stream_and_is_told_once);
+	tcase_add_test(tc, the_multiplexer_may_be_freed_when_it_is_told_of_the_end);
+	tcase_add_loop_test(tc, a_violation_of_the_protocol_breaks_the_channel, 0, ARRAY_SIZE(violations));
+	tcase_add_test(tc, data_beyond_the_credit_breaks_the_channel);
+	tcase_add_test(tc, a_second_shut_breaks_the_channel);
+	tcase_add_test(tc, data_after_shut_breaks_the_channel);
+	tcase_add_test(tc, data_before_accept_breaks_the_channel);
+	tcase_add_test(tc, a_peer_that_only_asks_and_never_reads_is_cut_off);
+	tcase_add_test(tc, there_are_4096_streams_at_most);
+	tcase_add_test(tc, streams_that_come_and_go_in_every_order_leave_nothing);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
+}
