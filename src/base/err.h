@@ -15,14 +15,14 @@
  * enum err_kind - what a client can tell apart (beyond the range of errno)
  */
 enum err_kind {
-	ERR_NOT_FOUND = 1001,	/* the named object does not exist: NotFound */
-	ERR_EXISTS,		/* it exists already: AlreadyExists */
-	ERR_INVALID,		/* the request is malformed: InvalidArgument */
-	ERR_STATE,		/* not in this state: FailedPrecondition */
-	ERR_UNIMPLEMENTED,	/* known, but not supported: Unimplemented */
-	ERR_UNAVAILABLE,	/* the VM or its agent is gone: Unavailable */
-	ERR_EXHAUSTED,		/* no slot, no memory, too large: ResourceExhausted */
-	ERR_DENIED,		/* forbidden by configuration: PermissionDenied */
+	ERR_NOT_FOUND = 1001, /* the named object does not exist: NotFound */
+	ERR_EXISTS, /* it exists already: AlreadyExists */
+	ERR_INVALID, /* the request is malformed: InvalidArgument */
+	ERR_STATE, /* not in this state: FailedPrecondition */
+	ERR_UNIMPLEMENTED, /* known, but not supported: Unimplemented */
+	ERR_UNAVAILABLE, /* the VM or its agent is gone: Unavailable */
+	ERR_EXHAUSTED, /* no slot, no memory, too large: ResourceExhausted */
+	ERR_DENIED, /* forbidden by configuration: PermissionDenied */
 	ERR_KIND_END,
 };
 

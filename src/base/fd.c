@@ -305,7 +305,9 @@ int dir_remove(const char *path)
 		return -EINVAL;
 	if (slash)
 		*slash = '\0';
-	base = open(!slash ? "." : slash == copy ? "/" : copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	base = open(!slash ? "." : slash == copy ? "/"
+						 : copy,
+		    O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (base < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (unlinkat(base, name, 0) == 0 || errno == ENOENT)
@@ -361,8 +363,7 @@ ssize_t fd_recv(int sock, void *data, size_t len, int *ret_fd)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { data, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			      .msg_controllen = sizeof(control.space) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.space) };
 	_cleanup_fd_ int got = -EBADF;
 	ssize_t n;
 

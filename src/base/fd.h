@@ -14,11 +14,11 @@ struct err;
 
 /* An empty fd is -EBADF. Every fd is born O_CLOEXEC. */
 
-#define TAKE_FD(fd)               \
-	({                        \
+#define TAKE_FD(fd) \
+	({ \
 		int taken_ = (fd); \
-		(fd) = -EBADF;    \
-		taken_;           \
+		(fd) = -EBADF; \
+		taken_; \
 	})
 
 /**

@@ -21,8 +21,11 @@ enum { LINE_MAX_LEN = PIPE_BUF };
 
 /* The names that logrus, and so containerd, writes */
 static const char *const names[] = {
-	[LOG_TRACE] = "trace", [LOG_DEBUG] = "debug", [LOG_INFO] = "info",
-	[LOG_WARN] = "warning", [LOG_ERROR] = "error",
+	[LOG_TRACE] = "trace",
+	[LOG_DEBUG] = "debug",
+	[LOG_INFO] = "info",
+	[LOG_WARN] = "warning",
+	[LOG_ERROR] = "error",
 };
 
 static struct {

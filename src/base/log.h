@@ -8,7 +8,11 @@
 /**
  * enum log_level - least severe first; the names are those of containerd
  */
-enum log_level { LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+enum log_level { LOG_TRACE,
+		 LOG_DEBUG,
+		 LOG_INFO,
+		 LOG_WARN,
+		 LOG_ERROR };
 
 /* A line is logfmt: time="…" level=info msg="…" sandbox=… container=… exec=… key=value …; values are quoted when needed. */
 

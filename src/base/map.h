@@ -12,7 +12,7 @@ struct map {
 	struct map_entry {
 		char *key;
 		void *value;
-	} *entries;
+	} * entries;
 	size_t len;
 	size_t cap;
 	uint32_t *index; /* open hash of entry numbers + 1, private */

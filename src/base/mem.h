@@ -15,24 +15,24 @@
 /**
  * TAKE_PTR() - move a pointer out of a variable, which becomes NULL
  */
-#define TAKE_PTR(p)                        \
-	({                                 \
+#define TAKE_PTR(p) \
+	({ \
 		__typeof__(p) taken_ = (p); \
-		(p) = NULL;                \
-		taken_;                    \
+		(p) = NULL; \
+		taken_; \
 	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(p, type, member) ((type *)(void *)((char *)(p) - offsetof(type, member)))
+#define CONTAINER_OF(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 /**
  * DEFINE_CLEANUP() - define name##p(), which runs @func on what a variable points to, for _cleanup_()
  */
-#define DEFINE_CLEANUP(type, func)                \
-	static inline void func##p(type **p)      \
-	{                                         \
-		if (*p)                           \
-			func(*p);                 \
+#define DEFINE_CLEANUP(type, func) \
+	static inline void func##p(type **p) \
+	{ \
+		if (*p) \
+			func(*p); \
 	}
 
 static inline void mem_freep(void *p)

@@ -124,8 +124,9 @@ bool str_id_valid(const char *s)
 /** utf8_len() - length of the well-formed character at @s (RFC 3629: shortest form, no surrogates), 0 for none */
 static size_t utf8_len(const unsigned char *s, size_t len)
 {
-	size_t need = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : s[0] >= 0xe0 && s[0] <= 0xef ? 3 :
-		      s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : 0;
+	size_t need = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : s[0] >= 0xe0 && s[0] <= 0xef ? 3
+						 : s[0] >= 0xf0 && s[0] <= 0xf4       ? 4
+										      : 0;
 
 	if (!need || need > len)
 		return 0;

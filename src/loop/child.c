@@ -21,7 +21,8 @@
 #include "base/str.h"
 #include "loop/loop.h"
 
-enum { OUTPUT_MAX = 64 * 1024, LINE_MAX_LEN = 256 };
+enum { OUTPUT_MAX = 64 * 1024,
+       LINE_MAX_LEN = 256 };
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -45,11 +46,20 @@ struct child {
 };
 
 /** enum stage - where a start failed */
-enum stage { STAGE_FDS, STAGE_SESSION, STAGE_CWD, STAGE_PREPARE, STAGE_PARENT, STAGE_EXEC };
+enum stage { STAGE_FDS,
+	     STAGE_SESSION,
+	     STAGE_CWD,
+	     STAGE_PREPARE,
+	     STAGE_PARENT,
+	     STAGE_EXEC };
 
 static const char *const stage_names[] = {
-	[STAGE_FDS] = "set up its fds", [STAGE_SESSION] = "start a session", [STAGE_CWD] = "change directory",
-	[STAGE_PREPARE] = "prepare", [STAGE_PARENT] = "follow the parent", [STAGE_EXEC] = "execute",
+	[STAGE_FDS] = "set up its fds",
+	[STAGE_SESSION] = "start a session",
+	[STAGE_CWD] = "change directory",
+	[STAGE_PREPARE] = "prepare",
+	[STAGE_PARENT] = "follow the parent",
+	[STAGE_EXEC] = "execute",
 };
 
 /**

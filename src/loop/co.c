@@ -34,7 +34,8 @@ enum { STACK_SIZE = 256 * 1024 }; /* red zones take their part */
 #else
 enum { STACK_SIZE = 64 * 1024 };
 #endif
-enum { POOL_MAX = 32, NOTE_MAX = 64 };
+enum { POOL_MAX = 32,
+       NOTE_MAX = 64 };
 
 /**
  * struct stack - a mapping whose lowest page is the guard

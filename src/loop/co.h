@@ -87,13 +87,13 @@ static inline void co_mutex_unlockp(struct co_mutex **m)
 		co_mutex_unlock(*m);
 }
 /** CO_LOCK() - hold @m until the scope ends, or return what co_mutex_lock() failed with (from a function that returns int) */
-#define CO_LOCK(m)                                                                                       \
-	__attribute__((cleanup(co_mutex_unlockp))) struct co_mutex *co_locked_ = NULL;                  \
-	do {                                                                                             \
-		int co_lock_r_ = co_mutex_lock(m);                                                       \
-		if (co_lock_r_ < 0)                                                                      \
-			return co_lock_r_;                                                               \
-		co_locked_ = (m);                                                                        \
+#define CO_LOCK(m) \
+	__attribute__((cleanup(co_mutex_unlockp))) struct co_mutex *co_locked_ = NULL; \
+	do { \
+		int co_lock_r_ = co_mutex_lock(m); \
+		if (co_lock_r_ < 0) \
+			return co_lock_r_; \
+		co_locked_ = (m); \
 	} while (0)
 
 /**

@@ -80,9 +80,9 @@ static struct {
 	int epfd;
 	struct slot **slots;
 	size_t n_slots;
-	unsigned n_watches;	/* live ones */
+	unsigned n_watches; /* live ones */
 	struct list dead;
-	unsigned n_always;	/* slots of regular files with a live watch */
+	unsigned n_always; /* slots of regular files with a live watch */
 	struct loop_timer **heap;
 	size_t heap_len, heap_cap;
 	uint64_t seq;
@@ -96,8 +96,8 @@ static struct {
 	int sigfd;
 	struct loop_watch *sigwatch;
 	struct signal_fn signals[_NSIG];
-	sigset_t handled;	/* signals in sigfd */
-	sigset_t mask;		/* blocked signals */
+	sigset_t handled; /* signals in sigfd */
+	sigset_t mask; /* blocked signals */
 } loop = { .epfd = -EBADF, .sigfd = -EBADF, .dead = { &loop.dead, &loop.dead } };
 
 const sigset_t *loop_sigmask(void)

@@ -14,10 +14,14 @@
 #include "base/time.h"
 #include "loop/loop.h"
 
-enum { BUF_SIZE = 64 * 1024, ROUNDS_MAX = 8 };
+enum { BUF_SIZE = 64 * 1024,
+       ROUNDS_MAX = 8 };
 
 /** enum need - what the copying waits for */
-enum need { NEED_IN, NEED_OUT, NEED_TURN, NEED_NOTHING };
+enum need { NEED_IN,
+	    NEED_OUT,
+	    NEED_TURN,
+	    NEED_NOTHING };
 
 /**
  * struct relay - one direction of a stream
@@ -184,7 +188,8 @@ static int step_buffer(struct relay *r)
 	}
 	n = target_write(r);
 	if (n < 0)
-		return errno == EINTR ? NEED_NOTHING : errno == EAGAIN ? NEED_OUT : -1 - RELAY_BROKEN;
+		return errno == EINTR ? NEED_NOTHING : errno == EAGAIN ? NEED_OUT
+								       : -1 - RELAY_BROKEN;
 	r->head += (size_t)n;
 	r->len -= (size_t)n;
 	r->bytes += (uint64_t)n;

@@ -16,9 +16,9 @@ struct relay;
 
 /** enum relay_end - why a relay ended */
 enum relay_end {
-	RELAY_EOF,	/* the source ended and everything was written */
-	RELAY_BROKEN,	/* the target takes no more (EPIPE, ECONNRESET …) */
-	RELAY_FAILED,	/* reading failed */
+	RELAY_EOF, /* the source ended and everything was written */
+	RELAY_BROKEN, /* the target takes no more (EPIPE, ECONNRESET …) */
+	RELAY_FAILED, /* reading failed */
 };
 
 /**

@@ -32,9 +32,16 @@ START_TEST(sizes_have_binary_units)
 		const char *text;
 		uint64_t bytes;
 	} good[] = {
-		{ "512", 512 },		{ "512B", 512 },	{ "64K", 65536 },	{ "64k", 65536 },
-		{ "256M", 268435456 },	{ "1G", 1073741824 },	{ "64MiB", 67108864 },	{ "2GB", 2147483648 },
-		{ "1T", 1099511627776 }, { "0", 0 },
+		{ "512", 512 },
+		{ "512B", 512 },
+		{ "64K", 65536 },
+		{ "64k", 65536 },
+		{ "256M", 268435456 },
+		{ "1G", 1073741824 },
+		{ "64MiB", 67108864 },
+		{ "2GB", 2147483648 },
+		{ "1T", 1099511627776 },
+		{ "0", 0 },
 	};
 	static const char *const bad[] = { "", "K", "1X", "1Ki", "1KiBB", "1 K", "-1K", "1.5G", "1BK" };
 	uint64_t v = 7;
@@ -104,12 +111,12 @@ START_TEST(cleaning_leaves_text_and_kills_controls_and_broken_utf8)
 	clean("a\n\x1b[0m\x7f", 7, "a??[0m?");
 	clean("a\0b", 3, "a?b");
 	clean("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
-	clean("\xc3", 1, "?");			   /* cut */
-	clean("\xc0\xaf", 2, "??");		   /* too long a form */
+	clean("\xc3", 1, "?"); /* cut */
+	clean("\xc0\xaf", 2, "??"); /* too long a form */
 	clean("\xe0\x80\xaf", 3, "???");
-	clean("\xed\xa0\x80", 3, "???");	   /* surrogate */
+	clean("\xed\xa0\x80", 3, "???"); /* surrogate */
 	clean("\xf4\x90\x80\x80", 4, "????"); /* beyond Unicode */
-	clean("\xc2\x9b", 2, "??");		   /* C1 control */
+	clean("\xc2\x9b", 2, "??"); /* C1 control */
 	clean("\xff\xc3\xa9", 3, "?\xc3\xa9");
 }
 END_TEST
@@ -165,7 +172,8 @@ START_TEST(a_buffer_grows_at_the_end_and_is_eaten_at_the_front)
 	for (int i = 0; i < 1000; i++)
 		buf_addf(&b, "%d,", i);
 	for (int i = 0; i < 500; i++)
-		want += i < 10 ? 2 : i < 100 ? 3 : 4;
+		want += i < 10 ? 2 : i < 100 ? 3
+					     : 4;
 	buf_eat(&b, want);
 	ck_assert_int_eq(memcmp(b.data, "500,501,", 8), 0);
 	memcpy(buf_reserve(&b, 4), "tail", 4);

@@ -134,8 +134,7 @@ static int name_host(void *arg)
 
 START_TEST(namespaces_are_made_before_prepare)
 {
-	struct child_spec spec = { .clone_flags = CLONE_NEWUTS | CLONE_NEWPID, .prepare = name_host,
-				   .pdeathsig = SIGKILL };
+	struct child_spec spec = { .clone_flags = CLONE_NEWUTS | CLONE_NEWPID, .prepare = name_host, .pdeathsig = SIGKILL };
 
 	if (geteuid() != 0)
 		return;
@@ -198,11 +197,11 @@ START_TEST(environment_directory_and_session_are_as_asked)
 	_cleanup_fd_ int out = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	int fds[] = { -EBADF, out };
 	char text[256] = "";
-	struct child_spec spec = { .fds = fds, .n_fds = 2, .cwd = "/proc", .setsid = true,
-				   .envp = (const char *const[]){ "A=b", NULL } };
+	struct child_spec spec = { .fds = fds, .n_fds = 2, .cwd = "/proc", .setsid = true, .envp = (const char *const[]){ "A=b", NULL } };
 
 	ck_assert_int_eq(spawn(spec, ARGV("/bin/sh", "-c",
-					  "pwd; echo $A $HOME; read -r _ _ _ _ _ s _ </proc/$$/stat; test $s = $$")), 0);
+					  "pwd; echo $A $HOME; read -r _ _ _ _ _ s _ </proc/$$/stat; test $s = $$")),
+			 0);
 	wait_exit();
 	ck_assert_int_eq(status, 0);
 	ck_assert_int_gt(pread(out, text, sizeof(text) - 1, 0), 0);

@@ -40,7 +40,8 @@ static void setup(void)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, f.pair), 0);
 	f.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(bind(f.listener, (struct sockaddr *)&(struct sockaddr_un){ .sun_family = AF_UNIX },
-			      sizeof(sa_family_t)), 0);
+			      sizeof(sa_family_t)),
+			 0);
 	ck_assert_int_eq(listen(f.listener, 1), 0);
 	co_mutex_init(&f.mutex);
 	co_event_init(&f.event);

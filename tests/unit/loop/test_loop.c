@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(a_timer_is_armed_again_and_fires_once_each_time)
 {
-	timer = loop_timer_new(USEC_NEVER, mark, (void *)(uintptr_t)"x");
+	timer = loop_timer_new(USEC_NEVER, mark, (void *)(uintptr_t) "x");
 	run_for(3);
 	ck_assert_str_eq(order, "");
 	loop_timer_set(timer, 50 * USEC_PER_MSEC);
@@ -178,7 +178,7 @@ static void on_readable(int fd, uint32_t events, void *arg)
 START_TEST(a_timer_that_arms_itself_for_now_does_not_starve_others)
 {
 	timer = loop_timer_new(0, rearm, NULL);
-	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t)"r", &watch), 0);
+	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r", &watch), 0);
 	ck_assert_int_eq(write(pair[1], "x", 1), 1);
 	run_for(5);
 	ck_assert_uint_gt(calls, 1);
@@ -192,14 +192,14 @@ static void defer_more(void *arg)
 {
 	strcat(order, "1");
 	for (int i = 0; i < 100; i++)
-		loop_defer(mark, (void *)(uintptr_t)"");
-	loop_defer(mark, (void *)(uintptr_t)"3");
+		loop_defer(mark, (void *)(uintptr_t) "");
+	loop_defer(mark, (void *)(uintptr_t) "3");
 }
 
 START_TEST(deferred_calls_run_in_order_and_new_ones_in_the_next_turn)
 {
 	loop_defer(defer_more, NULL);
-	loop_defer(mark, (void *)(uintptr_t)"2");
+	loop_defer(mark, (void *)(uintptr_t) "2");
 	loop_stop(0);
 	loop_run();
 	ck_assert_str_eq(order, "12");
@@ -213,7 +213,7 @@ END_TEST
 
 START_TEST(a_watch_is_called_while_its_event_lasts)
 {
-	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t)"r", &watch), 0);
+	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r", &watch), 0);
 	run_for(3);
 	ck_assert_str_eq(order, "");
 	ck_assert_int_eq(write(pair[1], "x", 1), 1);
@@ -258,7 +258,7 @@ static void on_writable(int fd, uint32_t events, void *arg)
 
 START_TEST(two_watches_of_one_fd_hear_each_its_own_events)
 {
-	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t)"r", &watch), 0);
+	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r", &watch), 0);
 	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLOUT, on_writable, NULL, &other), 0);
 	run_for(3);
 	ck_assert_str_eq(order, "");
