@@ -306,6 +306,10 @@ class Sandbox:
         # As a direct client does it: once, then the directory; another mount below makes it fail.
         subprocess.run(['umount', self.bundle + '/rootfs'], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         subprocess.run(['rm', '-rf', '--one-file-system', self.bundle], check=True, stdin=subprocess.DEVNULL)
+        parent = os.path.dirname(self.bundle)
+        while parent != os.path.join(self.bed.dir, 'b', self.namespace):
+            os.rmdir(parent)
+            parent = os.path.dirname(parent)
 
     def kill_shim(self):
         os.kill(self.shim_pid, signal.SIGKILL)
