@@ -67,7 +67,8 @@ static void on_broken(int why, void *arg)
 {
 	struct channel_serial *s = arg;
 
-	if (why < 0 && !s->channel.closed)
+	/* QEMU's death with something unread is a reset, and none of the channel's faults. */
+	if (why < 0 && why != -ECONNRESET && !s->channel.closed)
 		log_warn("guest channel: %s", why == -EBADMSG ? "the guest broke the protocol" : strerror(-why));
 	channel_close(&s->channel);
 }

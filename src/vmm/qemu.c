@@ -23,6 +23,8 @@
 #define START_END_USEC (2 * USEC_PER_SEC)
 #define KILL_USEC (10 * USEC_PER_SEC)
 
+#define HUGE_PAGE_SIZE "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
+
 /* What QEMU and the guest said last may still lie in sockets: let the loop turn a few times before the end is told. */
 enum { SETTLE_TURNS = 3 };
 #define SETTLE_USEC USEC_PER_MSEC
@@ -142,6 +144,9 @@ static int qemu_jail(struct vmm *v, struct jail **ret, char **ret_program, struc
 		r = jail_add(j, v->boot.initrd, JAIL_READ_ONLY, err);
 	if (r == 0 && v->boot.virtio_shares)
 		r = jail_add(j, v->shares, JAIL_SHARES, err);
+	/* virtio-mem asks for it, and warns when it gets no answer. */
+	if (r == 0 && access(HUGE_PAGE_SIZE, F_OK) == 0)
+		r = jail_add(j, HUGE_PAGE_SIZE, JAIL_READ_ONLY, err);
 	if (r == 0 && v->cfg.accel == VM_ACCEL_KVM)
 		r = jail_add(j, "/dev/kvm", JAIL_DEVICE, err);
 	if (r < 0)

@@ -132,10 +132,21 @@ static bool memory_grows(const struct vm_config *cfg)
 	return cfg->max_memory_mb >= cfg->memory_mb + VIRTIO_MEM_BLOCK_MB;
 }
 
-/** add_memory() - RAM; shared only where another process must see it, for private memory can be saved and cloned */
+/**
+ * backend() - memory that another process maps when it serves a device; otherwise private, which can be saved and cloned. A
+ * private mapping of a memfd would keep a page twice once it was read and then written; the caller frees it
+ */
+static char *backend(const struct vm_config *cfg, const char *id, uint64_t mb)
+{
+	bool shared = cfg->transport == VM_TRANSPORT_VHOST_USER_VSOCK;
+
+	return str_printf("memory-backend-%s,id=%s,size=%lluM%s", shared ? "memfd" : "ram", id, (unsigned long long)mb,
+			  shared ? ",share=on" : "");
+}
+
 static void add_memory(char ***v, const struct vm_config *cfg)
 {
-	bool share = cfg->transport == VM_TRANSPORT_VHOST_USER_VSOCK;
+	_cleanup_free_ char *object = backend(cfg, "m0", cfg->memory_mb);
 
 	strv_add(v, "-m");
 	if (memory_grows(cfg))
@@ -143,18 +154,15 @@ static void add_memory(char ***v, const struct vm_config *cfg)
 			  (unsigned long long)cfg->max_memory_mb);
 	else
 		strv_addf(v, "size=%lluM", (unsigned long long)cfg->memory_mb);
-	strv_add(v, "-object");
-	strv_addf(v, "memory-backend-memfd,id=m0,size=%lluM,share=%s", (unsigned long long)cfg->memory_mb, share ? "on" : "off");
+	add2(v, "-object", object);
 }
 
 static void add_virtio_mem(char ***v, const struct vm_config *cfg)
 {
-	bool share = cfg->transport == VM_TRANSPORT_VHOST_USER_VSOCK;
 	uint64_t more = cfg->max_memory_mb - cfg->memory_mb;
+	_cleanup_free_ char *object = backend(cfg, "vmem0", more - more % VIRTIO_MEM_BLOCK_MB);
 
-	more -= more % VIRTIO_MEM_BLOCK_MB;
-	strv_add(v, "-object");
-	strv_addf(v, "memory-backend-memfd,id=vmem0,size=%lluM,share=%s,reserve=off", (unsigned long long)more, share ? "on" : "off");
+	add2(v, "-object", object);
 	add2(v, "-device", "virtio-mem-pci,id=mem0,memdev=vmem0,requested-size=0,bus=rp0");
 }
 

@@ -15,7 +15,7 @@
 #include "vmm/vmm_priv.h"
 #include "wire/qmp.h"
 
-enum { CPUS_MAX = 255, MEMORY_MIN_MB = 64, MESSAGES_SIZE = 2048, WORDS_MESSAGES = 500, WORDS_CONSOLE = 1000 };
+enum { CPUS_MAX = 255, MEMORY_MIN_MB = 64, MESSAGES_SIZE = 2048, WORDS_MESSAGES = 500, WORDS_CONSOLE = 1000, WORDS_BEFORE = 500 };
 
 static int config_check(const struct vm_config *cfg, struct err *err)
 {
@@ -144,10 +144,33 @@ enum vm_accel vmm_accel(const struct vmm *v)
 	return v->cfg.accel;
 }
 
+/**
+ * console_words() - the end of the guest's console; of a panic rather its beginning, for what follows it is a trace; the
+ * caller frees it
+ */
+static char *console_words(const struct vmm *v)
+{
+	_cleanup_free_ char *all = tail_text(&v->console, TAIL_MAX);
+	char *panic = strstr(all, "Kernel panic"), *from, *trace;
+
+	if (!panic)
+		return tail_text(&v->console, WORDS_CONSOLE);
+	trace = strstr(panic, "Call Trace");
+	while (trace && trace > panic && *trace != '|')
+		trace--;
+	if (trace)
+		trace[trace > panic ? -1 : 0] = '\0';
+	/* What the guest said just before it is often the reason. */
+	from = panic - all > WORDS_BEFORE ? panic - WORDS_BEFORE : all;
+	from += from > all ? strcspn(from, "|") : 0;
+	from += strspn(from, "| ");
+	return mem_strndup(from, WORDS_CONSOLE);
+}
+
 char *vmm_last_words(const struct vmm *v)
 {
 	_cleanup_free_ char *messages = tail_text(&v->messages, WORDS_MESSAGES);
-	_cleanup_free_ char *console = tail_text(&v->console, WORDS_CONSOLE);
+	_cleanup_free_ char *console = console_words(v);
 
 	return str_printf("%s%s%s%s%s", *messages ? "QEMU: " : "", messages, *messages && *console ? "; " : "",
 			  *console ? "console: " : "", console);
