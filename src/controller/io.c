@@ -224,7 +224,7 @@ static uint64_t output_bytes(const struct io *io)
 	return n;
 }
 
-static void close_upstream(struct io *io)
+void io_abandon(struct io *io)
 {
 	for (int i = 0; i < 3; i++) {
 		struct stream *s = &io->streams[i];
@@ -257,14 +257,14 @@ CO void io_drain(struct io *io, uint64_t usec)
 			break;
 		}
 	}
-	close_upstream(io);
+	io_abandon(io);
 }
 
 struct io *io_free(struct io *io)
 {
 	if (!io)
 		return NULL;
-	close_upstream(io);
+	io_abandon(io);
 	free(io);
 	return NULL;
 }

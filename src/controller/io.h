@@ -50,6 +50,8 @@ void io_close_stdin(struct io *io);
  * @usec:	how long a reader may take nothing at all before the rest is given up (and logged)
  */
 CO void io_drain(struct io *io, uint64_t usec);
+/** io_abandon() - close both ends of every stream at once; what was not relayed is lost, and io_drain() returns; idempotent */
+void io_abandon(struct io *io);
 struct io *io_free(struct io *io);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "controller/vm.h"
 #include "guest/guest.h"
 #include "wire/gcs.h"
 #include "wire/json.h"
@@ -94,8 +95,9 @@ static void process_put(struct process *p)
 {
 	if (--p->refs > 0)
 		return;
-	p->ops->free(p->guest);
+	/* Before the guest's end goes: a relay is given back to it. */
 	io_free(p->io);
+	p->ops->free(p->guest);
 	json_put(p->spec);
 	for (int i = 0; i < 3; i++)
 		free(p->paths[i]);
@@ -202,6 +204,14 @@ static CO int execute(struct process *p, struct err *err)
 	return r;
 }
 
+void process_fail(struct process *p)
+{
+	if (p->state != PROCESS_CREATED)
+		return;
+	terminate(p, 1);
+	io_abandon(p->io);
+}
+
 CO int process_start(struct process *p, CO void (*exited)(struct process *p, void *arg), void *arg, struct err *err)
 {
 	if (p->state != PROCESS_CREATED || p->starting)
@@ -214,8 +224,7 @@ CO int process_start(struct process *p, CO void (*exited)(struct process *p, voi
 
 	p->starting = false;
 	if (r < 0) {
-		terminate(p, 1);
-		io_drain(p->io, 0);
+		process_fail(p);
 	} else {
 		p->exited = exited;
 		p->arg = arg;
@@ -251,7 +260,7 @@ CO int process_kill(struct process *p, int signal, struct err *err)
 		return err_set(err, -ERR_NOT_FOUND, "process already finished: not found");
 	if (p->state == PROCESS_CREATED) {
 		terminate(p, 128 + (uint32_t)signal);
-		io_drain(p->io, 0);
+		io_abandon(p->io);
 		return 0;
 	}
 	p->refs++;
@@ -259,7 +268,7 @@ CO int process_kill(struct process *p, int signal, struct err *err)
 	int r = p->ops->signal(p->guest, signal, err);
 
 	process_put(p);
-	if (r == -ERR_NOT_FOUND || r == -ESRCH)
+	if (r < 0 && vm_device_gone(r))
 		return err_set(err, -ERR_NOT_FOUND, "process already finished: not found");
 	return r;
 }
@@ -288,8 +297,10 @@ int process_delete(struct process *p, struct err *err)
 {
 	if (p->starting || p->state == PROCESS_RUNNING)
 		return err_set(err, -ERR_STATE, "cannot delete a running process");
-	if (p->state == PROCESS_CREATED)
+	if (p->state == PROCESS_CREATED) {
 		terminate(p, 0);
+		io_abandon(p->io);
+	}
 	return 0;
 }
 
@@ -319,6 +330,9 @@ struct process *process_free(struct process *p)
 		return NULL;
 	co_event_set(&p->released);
 	p->exited = NULL;
+	/* Output that nobody takes must not keep the exit's coroutine. */
+	if (p->io)
+		io_abandon(p->io);
 	process_put(p);
 	return NULL;
 }
