@@ -22,7 +22,7 @@
 #include "wire/gcs.h"
 #include "wire/json.h"
 
-enum { ROLLBACK_SEC = 60, SIGNAL_MAX = 64 };
+enum { ROLLBACK_SEC = 60, EXECS_SEC = 2, PIDS_SEC = 3, SIGNAL_MAX = 64 };
 
 static const char *const state_names[] = {"NotCreated", "Created", "Running", "Stopped", "Invalid"};
 _Static_assert(ARRAY_SIZE(state_names) == CONTAINER_STATE_END, "a name for each state");
@@ -214,9 +214,9 @@ static CO int make_guest_container(struct container *c, struct json_object *spec
 	uint64_t t0 = time_mono();
 	int r = c->env->ops->create(c->env->guest, c->id, &config, err);
 
+	c->in_guest = r >= 0 || vm_call_abandoned(r);
 	if (r < 0)
 		return err_wrap(err, r, "create container in the guest");
-	c->in_guest = true;
 	log_phase("create in the guest", t0);
 	return 0;
 }
@@ -231,6 +231,8 @@ static CO int build(struct container *c, const struct container_request *request
 		return r;
 	log_phase("layers", t0);
 	r = spec_for_guest(request->spec, c->rootfs.guest_path, c->pod, &spec, err);
+	if (r >= 0 && c->rootfs.read_only)
+		json_object_object_add(json_get(spec, "root", NULL), "readonly", json_object_new_boolean(true));
 	if (r >= 0)
 		r = mounts_map(c->env->shares, spec, &c->share_ids, err);
 	if (r >= 0)
@@ -296,7 +298,7 @@ static CO void on_process_exit(struct process *p, void *arg)
 	struct process_status status;
 
 	process_get_status(p, &status);
-	if (str_empty(status.exec_id) && c->state == CONTAINER_RUNNING)
+	if (str_empty(status.exec_id) && (c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED))
 		set_state(c, CONTAINER_STOPPED);
 	c->events.exited(c->id, &status, c->events.arg);
 }
@@ -310,7 +312,11 @@ static CO int start_init(struct container *c, struct process *init, struct err *
 
 	if (r >= 0)
 		r = process_start(init, on_process_exit, c, err);
-	set_state(c, r < 0 ? CONTAINER_INVALID : CONTAINER_RUNNING);
+	if (r < 0)
+		process_fail(init);
+	/* It may have been killed meanwhile, and is Stopped then. */
+	if (c->state == CONTAINER_CREATED)
+		set_state(c, r < 0 ? CONTAINER_INVALID : CONTAINER_RUNNING);
 	return r;
 }
 
@@ -370,37 +376,58 @@ int container_exec(struct container *c, const char *exec_id, const struct stdio_
 
 /* ---- Kill, Delete, Wait ---- */
 
-static CO int kill_init(struct container *c, struct process *init, int signal, struct err *err)
+static CO int kill_process(struct container *c, struct process *p, int signal, struct err *err)
 {
-	struct process_status status;
-	int r = process_kill(init, signal, err);
+	struct process_status before;
 
-	if (r < 0 || c->state != CONTAINER_CREATED)
-		return r;
+	process_get_status(p, &before);
+
+	int r = process_kill(p, signal, err);
 
 	/* It was never started, so no exit will come from the guest: this is it. */
-	process_get_status(init, &status);
-	set_state(c, CONTAINER_STOPPED);
-	c->events.exited(c->id, &status, c->events.arg);
-	return 0;
+	if (r >= 0 && before.state == PROCESS_CREATED)
+		on_process_exit(p, c);
+	return r;
 }
 
-static CO void kill_execs(struct container *c, int signal)
+/* By name, because the table may change while one of them is under way. */
+static char **exec_names(const struct container *c)
 {
-	_cleanup_strv_ char **ids = NULL;
+	char **ids = NULL;
 
-	/* By name: the table may change while a signal is under way. */
 	MAP_FOR_EACH(e, &c->processes) {
 		if (*e->key)
 			strv_add(&ids, e->key);
 	}
+	return ids;
+}
+
+static CO void kill_execs(struct container *c, int signal)
+{
+	_cleanup_strv_ char **ids = exec_names(c);
+
 	for (char **id = ids; id && *id; id++) {
 		struct process *p = find(c, *id);
 		struct err err = {0};
-		int r = p ? process_kill(p, signal, &err) : 0;
+		int r = p ? kill_process(c, p, signal, &err) : 0;
 
 		if (r < 0 && r != -ERR_NOT_FOUND)
 			log_warn("signal exec %s: %s", *id, err.text);
+	}
+}
+
+/* Whoever waits for an exec is told of its end before its container is gone. */
+static CO void end_execs(struct container *c)
+{
+	CO_LIMIT(EXECS_SEC * USEC_PER_SEC);
+	_cleanup_strv_ char **ids = exec_names(c);
+
+	kill_execs(c, SIGKILL);
+	for (char **id = ids; id && *id; id++) {
+		struct process *p = find(c, *id);
+
+		if (p && process_wait(p) < 0)
+			return;
 	}
 }
 
@@ -414,11 +441,9 @@ CO int container_kill(struct container *c, const char *exec_id, uint32_t signal,
 		return no_process(c, exec_id, err);
 	if (signal < 1 || signal > SIGNAL_MAX)
 		return err_set(err, -ERR_INVALID, "signal %u is not valid: 1 to %d are", signal, SIGNAL_MAX);
-	if (!str_empty(exec_id))
-		return process_kill(p, (int)signal, err);
 	if (all)
 		kill_execs(c, (int)signal);
-	return kill_init(c, p, (int)signal, err);
+	return kill_process(c, p, (int)signal, err);
 }
 
 CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret, struct err *err)
@@ -448,6 +473,7 @@ CO int container_delete(struct container *c, const char *exec_id, struct process
 	/* A client that gives up must not leave it half released. */
 	CO_SHIELD(ROLLBACK_SEC * USEC_PER_SEC);
 
+	end_execs(c);
 	return release_resources(c, err);
 }
 
@@ -495,7 +521,7 @@ int container_status(struct container *c, const char *exec_id, struct process_st
 }
 
 /* The exec id of a pid of the guest, "" when it is none of ours. */
-static const char *exec_of(struct container *c, uint32_t pid)
+static const char *exec_of(const struct container *c, uint32_t pid)
 {
 	MAP_FOR_EACH(e, &c->processes) {
 		struct process_status status;
@@ -507,22 +533,30 @@ static const char *exec_of(struct container *c, uint32_t pid)
 	return "";
 }
 
+/* What the guest lists. Asked by a daemon that restarts and has little patience: a guest that doesn't answer is no failure. */
+static CO struct json_object *list_processes(struct container *c)
+{
+	CO_LIMIT(PIDS_SEC * USEC_PER_SEC);
+	_cleanup_free_ char *text = NULL;
+	struct json_object *o = NULL;
+
+	if (c->env->ops->properties(c->env->guest, c->id, "ProcessList", &text, NULL) < 0 ||
+	    json_parse(text, strlen(text), &o, NULL) < 0)
+		return NULL;
+	return o;
+}
+
 CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids, size_t *ret_n,
 		      struct err *err)
 {
-	_cleanup_free_ char *text = NULL;
-	_cleanup_json_ struct json_object *o = NULL;
+	struct process_status init;
+	int r = container_status(c, "", &init, err);
 
-	if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_CREATED)
-		return err_set(err, -ERR_STATE, "container is in state %s", state_names[c->state]);
-
-	int r = c->env->ops->properties(c->env->guest, c->id, "ProcessList", &text, err);
-
-	if (r >= 0)
-		r = json_parse(text, strlen(text), &o, err);
 	if (r < 0)
-		return err_wrap(err, r, "list processes");
+		return r;
 
+	bool live = c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED;
+	_cleanup_json_ struct json_object *o = live ? list_processes(c) : NULL;
 	struct json_object *list = json_get(o, "ProcessList", NULL);
 	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 	uint32_t *pids = mem_new0(n + 1, sizeof(*pids));
@@ -533,6 +567,11 @@ CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***re
 
 		pids[i] = (uint32_t)json_object_get_int64(pid);
 		exec_ids[i] = exec_of(c, pids[i]);
+	}
+	/* A daemon that restarts takes a task without pids for leaked, and deletes it. */
+	if (n == 0 && init.pid != 0) {
+		pids[n] = init.pid;
+		exec_ids[n++] = "";
 	}
 	*ret_pids = pids;
 	*ret_exec_ids = exec_ids;

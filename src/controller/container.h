@@ -116,7 +116,7 @@ int container_exec(struct container *c, const char *exec_id, const struct stdio_
 		   struct err *err);
 /** container_kill() - @all: every process of the container; an unknown exec is -ERR_NOT_FOUND */
 CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all, struct err *err);
-/** container_delete() - init: releases every resource (retryable) after it has stopped; running is -ERR_STATE; @ret is the last status */
+/** container_delete() - init: ends its execs and releases every resource (retryable) after it has stopped; running is -ERR_STATE; @ret is the last status */
 CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret, struct err *err);
 /** container_wait() - until the process has ended (init: and the container is Stopped or Invalid) */
 CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret, struct err *err);
@@ -124,7 +124,10 @@ CO int container_resize(struct container *c, const char *exec_id, uint16_t width
 int container_close_stdin(struct container *c, const char *exec_id, struct err *err);
 /** container_status() - of a process; -ERR_NOT_FOUND */
 int container_status(struct container *c, const char *exec_id, struct process_status *ret, struct err *err);
-/** container_pids() - pids of the container's processes with the exec ids that are known; @ret_exec_ids entries are borrowed, "" for unknown; arrays are the caller's */
+/**
+ * container_pids() - pids of the container's processes with the exec ids that are known; @ret_exec_ids entries are borrowed,
+ * "" for unknown; arrays are the caller's. Init's pid alone once it has ended, or when the guest does not say within 3 s
+ */
 CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids, size_t *ret_n, struct err *err);
 /** container_stats() - the guest's Statistics as JSON text (LCOWMetrics) */
 CO int container_stats(struct container *c, char **ret, struct err *err);

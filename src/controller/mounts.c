@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/mounts.h"
 
+#include <strings.h>
+
 #include <json-c/json.h>
 
 #include "base/err.h"
@@ -36,7 +38,9 @@ static bool has_option(struct json_object *mount, const char *option)
 	size_t n = json_object_is_type(options, json_type_array) ? json_object_array_length(options) : 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (str_eq(json_object_get_string(json_object_array_get_idx(options, i)), option))
+		const char *o = json_object_get_string(json_object_array_get_idx(options, i));
+
+		if (o && strcasecmp(o, option) == 0)
 			return true;
 	}
 	return false;

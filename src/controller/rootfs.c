@@ -83,7 +83,8 @@ static int mount_on_host(struct rootfs *r, const struct container_env *env, cons
 	if (str_eq(m->type, "bind"))
 		flags |= MS_BIND;
 	if (mount(m->source, r->host_mount, m->type, flags & ~(flags & MS_BIND ? MS_RDONLY : 0ul), data) < 0)
-		return err_sys(err, -errno, "mount rootfs (%s of %s)", m->type, m->source);
+		return err_set(err, errno == ENOENT || errno == ENOTDIR ? -ERR_INVALID : -errno,
+			       "mount rootfs (%s of %s): %s", m->type, m->source, strerror(errno));
 	return 0;
 }
 
@@ -212,19 +213,17 @@ static CO int put_scratch_above(struct rootfs *r, const struct container_env *en
 		return k;
 	r->guest_path = str_printf("/run/gcs/pods/%s/%s/rootfs", pod, id);
 	k = combine(r, env, id, true, err);
-	if (k < 0)
-		return err_wrap(err, k, "combine layers");
-	r->combined = true;
-	return 0;
+	r->combined = k >= 0 || vm_call_abandoned(k);
+	return k < 0 ? err_wrap(err, k, "combine layers") : 0;
 }
 
 /* ---- choosing the form ---- */
 
 /* A read-only root gets a writable layer as well: the guest's runtime makes mount points in it before it closes it. */
 static CO int prepare_directory(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-				const char *path, struct err *err)
+				const char *path, bool read_only, struct err *err)
 {
-	bool writable = env->upper == ROOTFS_UPPER_HOST;
+	bool writable = env->upper == ROOTFS_UPPER_HOST && !read_only;
 	int k = map_directory(r, env, path, !writable, err);
 
 	if (k < 0)
@@ -249,18 +248,17 @@ static CO int prepare_bundle_root(struct rootfs *r, const struct container_env *
 		return err_set(err, -ERR_INVALID, "rootfs %s: %s", path, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return err_set(err, -ERR_INVALID, "rootfs %s is no directory", path);
-	return prepare_directory(r, env, id, pod, path, err);
+	return prepare_directory(r, env, id, pod, path, false, err);
 }
 
 static CO int prepare_image(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
 			    const struct rootfs_mount *m, struct err *err)
 {
-	bool read_only = strv_has(m->options, "ro") || str_eq(m->type, "erofs");
-	int k = map_image(r, env, m, read_only, err);
+	int k = map_image(r, env, m, r->read_only, err);
 
 	if (k < 0)
 		return k;
-	if (read_only)
+	if (r->read_only)
 		return put_scratch_above(r, env, id, pod, err);
 	r->guest_path = mem_strdup(r->layer_path);
 	return 0;
@@ -279,6 +277,7 @@ CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const c
 		return err_set(err, -ERR_INVALID, "the rootfs mount has a target, %s", m->target);
 	if (str_empty(m->source))
 		return err_set(err, -ERR_INVALID, "the rootfs mount has no source");
+	r->read_only = strv_has(m->options, "ro") || str_eq(m->type, "erofs");
 	if (str_eq(m->type, "ext4") || str_eq(m->type, "xfs") || str_eq(m->type, "erofs"))
 		return prepare_image(r, env, id, pod, m, err);
 	if (!str_eq(m->type, "overlay") && !str_eq(m->type, "bind"))
@@ -286,7 +285,7 @@ CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const c
 
 	int k = mount_on_host(r, env, id, m, err);
 
-	return k < 0 ? k : prepare_directory(r, env, id, pod, r->host_mount, err);
+	return k < 0 ? k : prepare_directory(r, env, id, pod, r->host_mount, r->read_only, err);
 }
 
 /* ---- giving back ---- */

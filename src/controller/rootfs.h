@@ -17,6 +17,8 @@ struct err;
  * Forms: no mount at all: the bundle's own root directory. One overlay or bind mount: mounted on the host. A directory is
  * shared read-only as the lower layer under an ext4 scratch disk, or writable by itself (upper = host).
  * One ext4, xfs or erofs image: a disk; read-only ones get a scratch disk as well.
+ * A mount that is read-only makes the container's root read-only, but still with a writable layer, in which the guest's
+ * runtime makes its mount points.
  *
  * @host_mount:	mount point on the host, NULL for none
  * @scratch_image: image file on the host, NULL for none
@@ -27,6 +29,7 @@ struct err;
  * @scratch_dir: the container's directory on the scratch disk; NULL when there is none
  * @combined:	CombinedLayers was done
  * @guest_path:	what root.path becomes
+ * @read_only:	what root.readonly becomes, where it is true
  */
 struct rootfs {
 	char *host_mount;
@@ -37,6 +40,7 @@ struct rootfs {
 	char *layer_path;
 	char *scratch_dir;
 	bool combined;
+	bool read_only;
 	char *guest_path;
 };
 

@@ -76,6 +76,11 @@ struct shares *vm_shares(struct vm *vm);
  * Return: true for -ERR_UNAVAILABLE, -ERR_NOT_FOUND, -ECONNRESET, -ESRCH
  */
 bool vm_device_gone(int code);
+/**
+ * vm_call_abandoned() - whether a failed guest call may be carried out all the same, because its answer was not waited for
+ * Return: true for -ETIMEDOUT, -ECANCELED; what it would have made must be taken back as if it had succeeded
+ */
+bool vm_call_abandoned(int code);
 
 /**
  * struct vm_ops - what the controller needs of the VMM and of the guest room; NULL slots do not exist. Unit tests give fakes

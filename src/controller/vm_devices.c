@@ -19,6 +19,11 @@ bool vm_device_gone(int code)
 	return code == -ERR_UNAVAILABLE || code == -ERR_NOT_FOUND || code == -ECONNRESET || code == -ESRCH;
 }
 
+bool vm_call_abandoned(int code)
+{
+	return code == -ETIMEDOUT || code == -ECANCELED;
+}
+
 /* Teardown of what is gone anyway has succeeded. */
 static int torn_down(int r)
 {
