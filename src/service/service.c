@@ -14,7 +14,7 @@
 #include "task.pb-c.h"
 #include "wire/pb.h"
 
-enum { TERMINATE_SEC = 20, EVENTS_SEC = 5, EXITS_SEC = 5 };
+enum { EVENTS_SEC = 5, EXITS_SEC = 5 };
 
 const struct ttrpc_service *const service_table[] = {&task_service_v2, &task_service_v3, NULL};
 
@@ -200,17 +200,31 @@ bool service_vm_alive(const struct service *s)
 	return state == VM_CREATED || state == VM_RUNNING;
 }
 
+static struct task *find_running(struct service *s)
+{
+	MAP_FOR_EACH(e, &s->tasks) {
+		struct task *t = e->value;
+
+		if (t->created && container_get_state(t->container) == CONTAINER_RUNNING) {
+			t->refs++;
+			return t;
+		}
+	}
+	return NULL;
+}
+
 /* The exits that the VM's end causes: every Wait must be answered and every event queued before the queue is drained. */
 static CO void await_exits(struct service *s)
 {
 	CO_LIMIT(EXITS_SEC * USEC_PER_SEC);
 
-	MAP_FOR_EACH(e, &s->tasks) {
-		struct task *t = e->value;
+	/* The table may change while one is waited for. */
+	for (struct task *t; (t = find_running(s));) {
 		struct process_status status;
+		int r = container_wait(t->container, "", &status, NULL);
 
-		if (t->created && container_get_state(t->container) == CONTAINER_RUNNING &&
-		    container_wait(t->container, "", &status, NULL) < 0)
+		task_put(t);
+		if (r < 0)
 			return;
 	}
 }
@@ -219,13 +233,8 @@ static CO void shutdown(void *arg)
 {
 	struct service *s = arg;
 
-	{
-		/* A Create that is starting the VM gives up its lock before the VM is taken away. */
-		CO_LIMIT(TERMINATE_SEC * USEC_PER_SEC);
-		if (co_mutex_lock(&s->vm_lock) == 0)
-			co_mutex_unlock(&s->vm_lock);
-		vm_terminate(s->vm, NULL);
-	}
+	/* A Create that is starting the VM is not waited for: its start ends at once. */
+	vm_terminate(s->vm, NULL);
 	await_exits(s);
 	publisher_drain(s->publisher, EVENTS_SEC * USEC_PER_SEC);
 	s->options->done(s->options->arg);
