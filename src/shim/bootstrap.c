@@ -8,17 +8,18 @@
 #include "bootstrap.pb-c.h"
 #include "google/protobuf/any.pb-c.h"
 #include "shim/args.h"
+#include "wire/pb.h"
 
 typedef Containerd__Runtime__Bootstrap__V1__BootstrapParams Params;
 typedef Containerd__Runtime__Bootstrap__V1__BootstrapResult Result;
 
-/* The first extension whose type the configuration knows; others are skipped. */
+/* The extension whose type the configuration knows; others are skipped. */
 static void take_options(const Params *p, struct bootstrap *b)
 {
 	for (size_t i = 0; i < p->n_extensions; i++) {
 		Google__Protobuf__Any *any = p->extensions[i]->value;
 
-		if (!any || !strstr(any->type_url, "Options"))
+		if (!pb_any_is(any, "runtimeoptions.v1.Options"))
 			continue;
 		google__protobuf__any__pack(any, buf_reserve(&b->options, google__protobuf__any__get_packed_size(any)));
 		b->options.len = google__protobuf__any__get_packed_size(any);

@@ -3,9 +3,10 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <ini.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -50,8 +51,10 @@ void shim_config_free(struct shim_config *c)
 
 static const char *set_path(void *to, const char *value)
 {
-	if (value[0] != '/' || strstr(value, "/../"))
-		return "an absolute path";
+	size_t len = strlen(value);
+
+	if (value[0] != '/' || strstr(value, "/../") || (len > 2 && str_eq(value + len - 3, "/..")))
+		return "an absolute path without ..";
 	str_set(to, value);
 	return NULL;
 }
@@ -204,9 +207,15 @@ static const struct key keys[] = {
  */
 enum source { HOST_FILE, OPTIONS_FILE, OPTIONS_TABLE };
 
+/**
+ * struct reading - a text being read
+ * @section:	of the line, borrowed from the text; "" before the first
+ * @why:	what was wrong
+ */
 struct reading {
 	struct shim_config *config;
 	enum source source;
+	const char *section;
 	char why[256];
 };
 
@@ -229,37 +238,101 @@ static bool set_pair(struct reading *r, const char *name, const char *value)
 	return false;
 }
 
-/* Called for each "name = value": 1 is fine, 0 makes ini_parse_string() return the line. */
-static int on_pair(void *user, const char *section, const char *name, const char *value)
+/* ---- the text ---- */
+
+static bool refuse(struct reading *r, const char *why)
 {
-	struct reading *r = user;
-	size_t len = strlen(value);
+	snprintf(r->why, sizeof(r->why), "%s", why);
+	return false;
+}
 
-	if (r->source != OPTIONS_TABLE) {
-		if (str_eq(section, "lcow"))
-			return set_pair(r, name, value);
-		snprintf(r->why, sizeof(r->why), "unknown section [%s]; [lcow] is meant", section);
-		return 0;
+static char *trim(char *s)
+{
+	s += strspn(s, " \t\r");
+	for (char *end = s + strlen(s); end > s && strchr(" \t\r", end[-1]); end--)
+		end[-1] = '\0';
+	return s;
+}
+
+/* Ends @value where a comment begins: behind a blank, as in "cpus = 2 ; two". */
+static void cut_comment(char *value, char mark)
+{
+	for (char *p = value; (p = strchr(p, mark)); p++) {
+		if (p == value || p[-1] == ' ' || p[-1] == '\t') {
+			*p = '\0';
+			trim(value);
+			return;
+		}
 	}
-	if (str_eq(name, "TypeUrl") || str_eq(name, "ConfigPath"))
-		return 1;
+}
 
-	bool quoted = len >= 2 && (*value == '"' || *value == '\'') && value[len - 1] == *value;
-	_cleanup_free_ char *bare = quoted ? mem_strndup(value + 1, len - 2) : mem_strdup(value);
+/* A TOML value: 'as it is', "with \" and \\", or a bare number or boolean. In place. */
+static bool take_toml(char *value)
+{
+	char quote = *value, *to = value, *from = value + 1;
 
-	return set_pair(r, name, bare);
+	if (quote != '"' && quote != '\'') {
+		cut_comment(value, '#');
+		return true;
+	}
+	for (; *from && *from != quote; from++) {
+		if (quote == '"' && *from == '\\' && *++from != '"' && *from != '\\')
+			return false;
+		*to++ = *from;
+	}
+	if (*from != quote)
+		return false;
+	*to = '\0';
+	from = trim(from + 1);
+	return *from == '\0' || *from == '#';
+}
+
+static bool take_pair(struct reading *r, const char *name, char *value)
+{
+	if (r->source == OPTIONS_TABLE) {
+		if (!take_toml(value))
+			return refuse(r, "the value is no TOML string, number or boolean");
+		return str_eq(name, "TypeUrl") || str_eq(name, "ConfigPath") || set_pair(r, name, value);
+	}
+	cut_comment(value, ';');
+	return set_pair(r, name, value);
+}
+
+static bool take_line(struct reading *r, char *line)
+{
+	bool table = r->source == OPTIONS_TABLE;
+	char *value = strchr(line, '=');
+	size_t len = strlen(line);
+
+	if (len == 0 || *line == '#' || (*line == ';' && !table))
+		return true;
+	if (*line == '[' && line[len - 1] == ']' && !table) {
+		line[len - 1] = '\0';
+		r->section = trim(line + 1);
+		return str_eq(r->section, "lcow") || refuse(r, "unknown section; [lcow] is meant");
+	}
+	if (!value || value == line)
+		return refuse(r, table ? "name = value is wanted" : "neither [section] nor name = value");
+	if (!table && !*r->section)
+		return refuse(r, "section [lcow] is missing before it");
+	*value = '\0';
+	return take_pair(r, trim(line), trim(value + 1));
 }
 
 static int read_text(struct shim_config *c, const char *name, const char *text, enum source source, struct err *err)
 {
-	struct reading r = {.config = c, .source = source};
-	int line = ini_parse_string(text, on_pair, &r);
+	static const char bom[] = "\xEF\xBB\xBF";
+	_cleanup_free_ char *copy = mem_strdup(str_starts(text, bom) ? text + strlen(bom) : text);
+	struct reading r = {.config = c, .source = source, .section = ""};
+	char *rest = copy;
 
-	if (line == 0)
-		return 0;
-	if (line < 0)
-		return err_set(err, -ERR_INVALID, "%s cannot be read", name);
-	return err_set(err, -ERR_INVALID, "%s, line %d: %s", name, line, *r.why ? r.why : "neither [section] nor name = value");
+	for (unsigned n = 1; rest; n++) {
+		char *line = strsep(&rest, "\n");
+
+		if (!take_line(&r, trim(line)))
+			return err_set(err, -ERR_INVALID, "%s, line %u: %s", name, n, r.why);
+	}
+	return 0;
 }
 
 int shim_config_text(struct shim_config *c, const char *name, const char *text, bool host, struct err *err)
@@ -273,8 +346,12 @@ static int read_file(struct shim_config *c, const char *path, enum source source
 	size_t len;
 	int r = file_read(path, CONFIG_MAX, &text, &len);
 
+	if (r == -ENOENT)
+		return err_sys(err, r, "configuration %s", path);
 	if (r < 0)
-		return err_sys(err, r == -ENOENT ? r : -ERR_INVALID, "configuration %s", path);
+		return err_set(err, -ERR_INVALID, "configuration %s: %s", path, strerror(-r));
+	if (strlen(text) != len)
+		return err_set(err, -ERR_INVALID, "configuration %s is no text", path);
 	return read_text(c, path, text, source, err);
 }
 
@@ -282,12 +359,12 @@ int shim_config_host(struct shim_config *c, struct err *err)
 {
 	const char *path = getenv("LCOW_CONFIG");
 
-	if (path)
-		return read_file(c, path, HOST_FILE, err);
+	int r = read_file(c, path ? path : host_path, HOST_FILE, err);
 
-	int r = read_file(c, host_path, HOST_FILE, err);
-
-	return r == -ENOENT ? 0 : r;
+	/* Only the file that nobody named may be missing. */
+	if (r == -ENOENT)
+		return path ? -ERR_INVALID : 0;
+	return r;
 }
 
 int shim_config_options(struct shim_config *c, const void *packed, size_t len, struct err *err)
@@ -306,7 +383,10 @@ int shim_config_options(struct shim_config *c, const void *packed, size_t len, s
 			r = err_set(err, -ERR_INVALID, "runtime options of type %s cannot be decoded", any->type_url);
 		} else if (!str_empty(o->config_path)) {
 			r = read_file(c, o->config_path, OPTIONS_FILE, err);
-		} else if (o->config_body.len > 0 && o->config_body.len <= CONFIG_MAX) {
+			r = r == -ENOENT ? -ERR_INVALID : r;
+		} else if (o->config_body.len > CONFIG_MAX) {
+			r = err_set(err, -ERR_INVALID, "runtime options are over %d bytes", CONFIG_MAX);
+		} else if (o->config_body.len > 0) {
 			_cleanup_free_ char *text = mem_strndup((const char *)o->config_body.data, o->config_body.len);
 
 			r = read_text(c, "runtime options", text, OPTIONS_TABLE, err);

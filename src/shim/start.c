@@ -212,11 +212,12 @@ static int spawn_serve(struct starting *s, struct err *err)
 
 	int r = pid < 0 ? -errno : rundir_record_pid(s->dir.path, "shim", pid);
 
-	if (r < 0) {
+	if (r < 0)
 		err_sys(err, r, "start the serving shim");
-	} else if (write(gate[1], "", 1) == 1) {
+	else if (write(gate[1], "", 1) == 1)
 		r = await_ready(pid, status[0], err);
-	}
+	else
+		r = err_set(err, -ERR_UNAVAILABLE, "the serving shim ended at once");
 	close(gate[1]);
 	close(status[0]);
 	return r;
