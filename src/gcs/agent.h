@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "loop/co.h"
 
 struct bridge;
 struct modules;
@@ -18,6 +19,7 @@ struct transport;
  * struct agent - the whole guest agent; one per process, passed down to everything
  * @test:	runs on a test channel and not in a VM: nothing of the machine may be changed
  * @stopping:	the VM is being powered off: the bridge does not dial again
+ * @ready:	set once the host has negotiated for the first time: what need not delay that starts now
  * @modules:	kernel modules that can be loaded
  * @transport:	how the host's ports are dialled
  * @bridge:	requests from the host
@@ -29,6 +31,7 @@ struct transport;
 struct agent {
 	bool test;
 	bool stopping;
+	struct co_event ready;
 	struct modules *modules;
 	struct transport *transport;
 	struct bridge *bridge;

@@ -24,6 +24,7 @@ enum {
 	LOCKED = MS_NODEV | MS_NOSUID | MS_NOEXEC,
 	NOFILE_SOFT = 65536, /* the agent holds a handful for every stream; containers get what their spec says */
 	NOFILE_HARD = 1048576,
+	HOSTNAME_LIMIT = 63, /* a DNS label, one less than the kernel takes */
 };
 
 /* /dev comes before what lies below it; the order is that of hcsshim's init. */
@@ -84,7 +85,8 @@ int boot_mounts(struct err *err)
 			return err_sys(err, r, "mkdir %s", early_mounts[i].target);
 		/* EBUSY: the kernel mounted devtmpfs by itself. */
 		if (mount(early_mounts[i].source, early_mounts[i].target, early_mounts[i].type,
-			  early_mounts[i].flags, early_mounts[i].options) < 0 && errno != EBUSY)
+			  early_mounts[i].flags, early_mounts[i].options) < 0 &&
+		    errno != EBUSY)
 			return err_sys(err, -errno, "mount %s on %s", early_mounts[i].type, early_mounts[i].target);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(dev_links); i++)
@@ -114,12 +116,14 @@ static int loopback_up(void)
 int boot_settings(const char *hostname, struct err *err)
 {
 	const struct rlimit nofile = { .rlim_cur = NOFILE_SOFT, .rlim_max = NOFILE_HARD };
+	size_t len = strnlen(hostname, HOSTNAME_LIMIT);
 	int r;
 
 	/* The OOM killer never takes PID 1, so oom_score_adj stays 0: containers would inherit a lower one. */
 	if (setrlimit(RLIMIT_NOFILE, &nofile) < 0)
 		return err_sys(err, -errno, "set RLIMIT_NOFILE to %d", NOFILE_HARD);
-	if (sethostname(hostname, strlen(hostname)) < 0)
+	/* The host names the VM by an id of its own, which may be longer than the kernel allows: cut. */
+	if (sethostname(hostname, len) < 0)
 		return err_sys(err, -errno, "set hostname %s", hostname);
 	if (reboot(RB_DISABLE_CAD) < 0)
 		return err_sys(err, -errno, "disable ctrl-alt-del");

@@ -16,8 +16,8 @@
 
 enum {
 	REDIAL_USEC = 100000,
-	FIRST_DIAL_USEC = 10000,	/* until the host was there once: what a user waits for */
-	REQUESTS_MAX = 256,		/* handled at a time; parked waits do not count */
+	FIRST_DIAL_USEC = 10000, /* until the host was there once: what a user waits for */
+	REQUESTS_MAX = 256, /* handled at a time; parked waits do not count */
 	LINE_UNKNOWN = -1,
 };
 
@@ -31,15 +31,15 @@ struct frame {
 struct bridge {
 	struct agent *agent;
 	int fd;
-	uint64_t connection;	/* counts up; that of the requests now accepted */
-	bool met;		/* there has been a connection */
+	uint64_t connection; /* counts up; that of the requests now accepted */
+	bool met; /* there has been a connection */
 	bool negotiated;
-	bool closing;		/* the writer shall end */
-	bool writing;		/* the writer lives */
-	struct list out;	/* frames to send */
-	struct list kept;	/* notifications for the next connection */
-	struct co_event wake;	/* for the writer */
-	struct co_event room;	/* a request has ended, or the writer */
+	bool closing; /* the writer shall end */
+	bool writing; /* the writer lives */
+	struct list out; /* frames to send */
+	struct list kept; /* notifications for the next connection */
+	struct co_event wake; /* for the writer */
+	struct co_event room; /* a request has ended, or the writer */
 	unsigned requests;
 };
 
@@ -93,7 +93,8 @@ static bool connected(const struct bridge *b, uint64_t connection)
 int bridge_fail(struct bridge *b, const struct ticket *t, const struct err *e)
 {
 	struct err copy = *e;
-	int32_t hr = (int32_t)err_hresult(e);
+	/* "Not found" by itself would tell the host that its container is gone; what means that, says so. */
+	int32_t hr = (int32_t)(!e->hresult && e->code == -ERR_NOT_FOUND ? HR_FAIL : err_hresult(e));
 	/* The table frees nothing here: all of it is borrowed. */
 	struct gcs_error_record record = {
 		.result = hr,
@@ -211,6 +212,7 @@ static int negotiate(struct bridge *b, struct request *rq, const struct gcs_nego
 		return err->code;
 	}
 	b->negotiated = true;
+	co_event_set(&b->agent->ready);
 	log_info("negotiated version %d with the host", GCS_PROTOCOL);
 	return request_reply(rq, &gcs_negotiate_reply_table, &reply);
 }
@@ -223,7 +225,9 @@ static int run_negotiate(struct request *rq, void *message, struct err *err)
 static const struct handler *find_handler(const struct bridge *b, uint32_t type, struct err *err)
 {
 	static const struct handler first = {
-		GCS_NEGOTIATE, &gcs_negotiate_request_table, run_negotiate,
+		GCS_NEGOTIATE,
+		&gcs_negotiate_request_table,
+		run_negotiate,
 	};
 
 	if (!b->negotiated && type == GCS_NEGOTIATE)
@@ -300,7 +304,7 @@ static int read_request(struct bridge *b)
 		return r;
 	r = gcs_header_decode(raw, GCS_FRAME_MAX, &h);
 	if (r < 0) {
-		log_error("a frame of %u bytes: hanging up", h.size);
+		log_error("a frame with a size that cannot be: hanging up");
 		return r;
 	}
 	w = NEW0(struct work);

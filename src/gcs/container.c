@@ -23,11 +23,9 @@
 #include "wire/gcs.h"
 #include "wire/json.h"
 
-#define V2_BUNDLES "/run/gcs/pods/"
-
 enum {
 	ROLLBACK_USEC = 60000000,
-	DEATH_USEC = 30000000,	/* from SIGKILL to the exit */
+	DEATH_USEC = 30000000, /* from SIGKILL to the exit */
 };
 
 static int fail(struct err *err, int code, uint32_t hresult, const char *text, const char *id)
@@ -191,7 +189,7 @@ static int start(struct container *c, const struct gcs_execute_request *m, struc
 
 	CO_LOCK(&c->lock);
 	if (c->state == CONTAINER_TERMINATED || c->state == CONTAINER_DELETING)
-		return fail(err, -ERR_STATE, 0, "cannot start a container that has stopped", c->id);
+		return fail(err, -ERR_STATE, HR_FAIL, "cannot start a container that has stopped", c->id);
 	if (c->state != CONTAINER_CREATED)
 		return fail(err, -ERR_STATE, HR_INVALID_STATE, "the container has been started already", c->id);
 	r = stdio_dial(&p->io, c->agent->transport, m->settings.params, &m->settings.ports, err);
@@ -259,8 +257,7 @@ int container_exec(struct container *c, const struct gcs_execute_request *m, str
 	int r;
 
 	if (c->state != CONTAINER_RUNNING)
-		return fail(err, -ERR_STATE, 0, c->state == CONTAINER_CREATED ? "cannot exec in a container that has not been started"
-									       : "cannot exec in a stopped container", c->id);
+		return fail(err, -ERR_STATE, HR_FAIL, c->state == CONTAINER_CREATED ? "cannot exec in a container that has not been started" : "cannot exec in a stopped container", c->id);
 	p = process_new(c->agent, c, false);
 	c->starting++;
 	r = exec(c, m, p, err);
@@ -382,18 +379,6 @@ static int remove_tree(char *path, struct err *err)
 	return r < 0 ? err_sys(err, r, "remove %s", path) : 0;
 }
 
-/* The pod's directory of a V2 bundle goes with the last of its containers. */
-static void remove_pod_dir(const struct container *c)
-{
-	_cleanup_free_ char *dir = mem_strdup(c->bundle);
-
-	if (!str_starts(dir, V2_BUNDLES))
-		return;
-	*strrchr(dir, '/') = '\0';
-	if (strlen(dir) > strlen(V2_BUNDLES))
-		rmdir(dir);
-}
-
 static int tear_down(struct container *c, struct err *err)
 {
 	int r = kill_unstarted(c, err);
@@ -410,7 +395,7 @@ static int tear_down(struct container *c, struct err *err)
 	if (r == -EBUSY || r == -EXDEV)
 		r = 0;
 	if (r >= 0)
-		remove_pod_dir(c);
+		layers_remove_pod_dir(c->bundle);
 	return r;
 }
 

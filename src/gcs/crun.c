@@ -19,14 +19,14 @@
 #define CALLS_DIR "/run/gcs/crun"
 
 enum {
-	CALL_LIMIT_USEC = 120000000,	/* an emulated CPU under load is slow, but not that slow */
+	CALL_LIMIT_USEC = 120000000, /* an emulated CPU under load is slow, but not that slow */
 	LOG_MAX_BYTES = 64 << 10,
 };
 
 /* One invocation: its directory and the files in it. */
 struct call {
 	char *dir, *log, *pid_file, *process_file, *console;
-	int listener;	/* for the console */
+	int listener; /* for the console */
 	char **argv;
 };
 

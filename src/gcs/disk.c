@@ -22,20 +22,19 @@
 enum { LOOK_AGAIN_USEC = 500000 };
 
 /*
- * What can be mounted. ext4 and erofs ask the crypto layer for crc32c by name; nobody is there to load it then. A read-only
- * mount must not replay a journal, since the disk may not be written at all.
+ * What can be mounted. A read-only mount must not replay a journal, since the disk may not be written at all. The scratch
+ * needs no journal either: it dies with its VM.
  */
 static const struct filesystem {
 	const char *name;
-	const char *modules[3];
-	const char *read_only;		/* options of a read-only mount */
+	bool crc32c; /* asks the crypto layer for it, by a name that no module has */
+	const char *read_only; /* options of a read-only mount */
 	const char *mkfs[8];
 } filesystems[] = {
-	{ "ext4", { "crc32c_generic", "ext4" }, "noload",
-	  { "mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard" } },
-	{ "erofs", { "crc32c_generic", "erofs" }, NULL, { NULL } },
-	{ "xfs", { "crc32c_generic", "xfs" }, "norecovery", { "mkfs.xfs", "-q", "-f" } },
-	{ "squashfs", { "squashfs" }, NULL, { NULL } },
+	{ "ext4", true, "noload", { "mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard" } },
+	{ "erofs", true, NULL, { NULL } },
+	{ "xfs", true, "norecovery", { "mkfs.xfs", "-q", "-f" } },
+	{ "squashfs", false, NULL, { NULL } },
 };
 
 static const struct filesystem *filesystem_of(const char *name)
@@ -169,13 +168,34 @@ static int add_block_device(const struct gcs_mapped_disk *d, const char *device,
 	return 0;
 }
 
+static bool cpu_has_crc32c(void)
+{
+#ifdef __x86_64__
+	return __builtin_cpu_supports("sse4.2");
+#else
+	return false;
+#endif
+}
+
+static int load_filesystem(struct agent *a, const struct filesystem *fs, struct err *err)
+{
+	static const char *const fast[] = { "crc32c_intel", NULL };
+	static const char *const plain[] = { "crc32c_generic", NULL };
+	const char *const own[] = { fs->name, NULL };
+	int r = 0;
+
+	if (fs->crc32c && (!cpu_has_crc32c() || modules_need(a->modules, fast, NULL) < 0))
+		r = modules_need(a->modules, plain, err);
+	return r < 0 ? r : modules_need(a->modules, own, err);
+}
+
 static int mount_disk(struct agent *a, const struct gcs_mapped_disk *d, const char *device, struct err *err)
 {
 	const struct filesystem *fs = NULL;
 	int r = settle_filesystem(d, device, &fs, err);
 
 	if (r >= 0)
-		r = modules_need(a->modules, fs->modules, err);
+		r = load_filesystem(a, fs, err);
 	if (r >= 0)
 		r = mount_at(device, d->mount_path, fs->name, d->read_only ? MS_RDONLY : 0,
 			     d->read_only ? fs->read_only : NULL, err);

@@ -179,7 +179,7 @@ static int handle_properties(struct request *rq, void *message, struct err *err)
 	int r;
 
 	if (is_null(&m->base))
-		return err_set(err, -ERR_INVALID, "getPropertiesV2 is not supported against the UVM");
+		return err_set(err, -EOPNOTSUPP, "getPropertiesV2 is not supported against the UVM");
 	r = container_find(rq->agent, m->base.container_id, &c, err);
 	if (r < 0)
 		return r;

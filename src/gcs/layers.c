@@ -21,6 +21,8 @@
 /* Below the scratch path: what the bundle is bound to. Its presence under a bundle tells that we bound it. */
 #define BUNDLE_MARK ".lcow-bundle-on-scratch"
 
+#define V2_BUNDLES "/run/gcs/pods/"
+
 enum { OPTIONS_MAX = 4096 - 1 };
 
 static int check_path(const char *path, struct err *err)
@@ -79,6 +81,17 @@ int layers_release_bundle(const char *bundle, struct err *err)
 	if (access(mark, F_OK) < 0)
 		return 0;
 	return mount_undo(bundle, false, err);
+}
+
+void layers_remove_pod_dir(const char *bundle)
+{
+	_cleanup_free_ char *dir = mem_strdup(bundle);
+
+	if (!str_starts(dir, V2_BUNDLES))
+		return;
+	*strrchr(dir, '/') = '\0';
+	if (strlen(dir) > strlen(V2_BUNDLES))
+		rmdir(dir);
 }
 
 static int bind_bundle(const char *bundle, const char *scratch, struct err *err)
@@ -174,5 +187,10 @@ int layers_remove(struct agent *a, const struct gcs_combined_layers *l, struct e
 	if (r < 0)
 		return r;
 	bundle = bundle_of(l->root_path);
-	return container_uses_bundle(a, bundle) ? 0 : layers_release_bundle(bundle, err);
+	if (container_uses_bundle(a, bundle))
+		return 0;
+	r = layers_release_bundle(bundle, err);
+	if (r >= 0 && rmdir(bundle) == 0)
+		layers_remove_pod_dir(bundle);
+	return r;
 }

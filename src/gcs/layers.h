@@ -26,6 +26,9 @@ CO int layers_remove(struct agent *a, const struct gcs_combined_layers *l, struc
 /** layers_release_bundle() - undo the bind mount of a bundle, if layers_add() made one */
 CO int layers_release_bundle(const char *bundle, struct err *err);
 
+/** layers_remove_pod_dir() - remove the directory above a V2 bundle (/run/gcs/pods/<pod>/<container>) if that was its last */
+void layers_remove_pod_dir(const char *bundle);
+
 /**
  * layers_options() - mount options of an overlay
  * @ret:	"lowerdir=…[,upperdir=…,workdir=…]", the caller frees it

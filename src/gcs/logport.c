@@ -15,7 +15,8 @@
 #include "wire/gcs.h"
 #include "wire/json.h"
 
-enum { REDIAL_USEC = 100000, LINE_MAX_BYTES = 8192 };
+enum { REDIAL_USEC = 100000,
+       LINE_MAX_BYTES = 8192 };
 
 /* The log is one of the two things that are global by design; this is its other end. */
 static int log_pipe = -EBADF;
@@ -43,7 +44,9 @@ static const char *logfmt_value(const char *p, struct buf *out)
 	for (p++; *p && *p != '"'; p++) {
 		if (*p == '\\' && p[1]) {
 			p++;
-			buf_add(out, *p == 'n' ? "\n" : *p == 't' ? "\t" : p, 1);
+			buf_add(out, *p == 'n' ? "\n" : *p == 't' ? "\t"
+								  : p,
+				1);
 		} else {
 			buf_add(out, p, 1);
 		}

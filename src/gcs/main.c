@@ -11,6 +11,7 @@
 #include "gcs/agent.h"
 #include "gcs/boot.h"
 #include "gcs/bridge.h"
+#include "gcs/drivers.h"
 #include "gcs/entropy.h"
 #include "gcs/logport.h"
 #include "gcs/module.h"
@@ -62,6 +63,7 @@ static int start(struct agent *a, const struct options *o, struct err *err)
 	if (!a->test) {
 		entropy_start(a);
 		logport_start(a);
+		drivers_start(a);
 	}
 	a->bridge = bridge_start(a);
 	log_info("lcow-gcs " LCOW_VERSION " started");
@@ -81,11 +83,14 @@ int main(int argc, char **argv)
 	 */
 	json_global_set_string_hash(JSON_C_STR_HASH_PERLLIKE);
 	list_init(&a->externals);
+	co_event_init(&a->ready);
 	r = options_parse(argc, argv, &o, err);
 	if (r >= 0 && o.test_channel < 0 && getpid() != 1)
 		r = err_set(err, -EPERM, "this is the guest agent of a VM: it runs as PID 1, or with --test-channel FD");
 	if (r < 0 && getpid() != 1) {
 		fprintf(stderr, "lcow-gcs: %s\n", err->text);
+		free(err);
+		free(a);
 		return 2;
 	}
 	a->test = o.test_channel >= 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gcs/modify.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 
 #include "base/err.h"
@@ -24,10 +25,10 @@ static int eject(struct agent *a, const struct gcs_scsi_device *d, struct err *e
 typedef int (*modify_fn)(struct agent *a, const void *settings, struct err *err);
 
 /* The settings are what the row's table decodes. */
-#define MODIFY(name, fn)                                                           \
-	static int name(struct agent *a, const void *settings, struct err *err)    \
-	{                                                                          \
-		return fn(a, settings, err);                                       \
+#define MODIFY(name, fn) \
+	static int name(struct agent *a, const void *settings, struct err *err) \
+	{ \
+		return fn(a, settings, err); \
 	}
 
 MODIFY(add_disk, disk_add)
@@ -40,7 +41,7 @@ MODIFY(remove_layers, layers_remove)
 
 static const struct resource {
 	const char *name;
-	const struct json_table *table;	/* NULL: known, but not supported */
+	const struct json_table *table; /* NULL: known, but not supported */
 	modify_fn add, remove;
 } resources[] = {
 	{ "MappedVirtualDisk", &gcs_mapped_disk_table, add_disk, remove_disk },
@@ -62,7 +63,7 @@ static int modify_container(struct agent *a, const struct gcs_modify_request *m,
 	int r;
 
 	if (!str_eq(m->request.resource_type, "ContainerConstraints"))
-		return err_set(err, -ERR_UNIMPLEMENTED, "the ResourceType \"%s\" is not supported for containers",
+		return err_set(err, -EOPNOTSUPP, "the ResourceType \"%s\" is not supported for containers",
 			       m->request.resource_type);
 	r = container_find(a, m->base.container_id, &c, err);
 	if (r < 0)
@@ -106,7 +107,7 @@ int modify_settings(struct agent *a, const struct gcs_modify_request *m, struct 
 		if (str_eq(resources[i].name, name))
 			res = &resources[i];
 	if (!res && !str_eq(name, "ContainerConstraints"))
-		return err_set(err, -ERR_INVALID, "invalid ResourceType '%s'", name);
+		return err_set(err, -EOPNOTSUPP, "invalid ResourceType '%s'", name);
 	if (!res || !str_eq(m->base.container_id, UUID_NULL))
 		return modify_container(a, m, err);
 	if (!res->table)
@@ -116,6 +117,6 @@ int modify_settings(struct agent *a, const struct gcs_modify_request *m, struct 
 	else if (str_eq(type, "Remove"))
 		fn = res->remove;
 	if (!fn)
-		return err_set(err, -ERR_UNIMPLEMENTED, "the RequestType \"%s\" is not supported for %s", type, name);
+		return err_set(err, -EOPNOTSUPP, "the RequestType \"%s\" is not supported for %s", type, name);
 	return run(a, res, fn, m->request.settings, err);
 }

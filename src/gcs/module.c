@@ -17,9 +17,9 @@ enum { INDEX_MAX = 4 << 20 };
 
 struct modules {
 	char *dir;
-	char *dep;		/* text of modules.dep, read at the first need */
-	char *builtin;		/* text of modules.builtin */
-	char **loaded;		/* names that need no more thought */
+	char *dep; /* text of modules.dep, read at the first need */
+	char *builtin; /* text of modules.builtin */
+	char **loaded; /* names that need no more thought */
 	struct co_mutex lock;
 };
 

@@ -43,7 +43,11 @@ int mount_at(const char *source, const char *target, const char *type, unsigned 
 	     struct err *err)
 {
 	struct mount_call c = {
-		.source = source, .target = target, .type = type, .flags = flags, .options = options,
+		.source = source,
+		.target = target,
+		.type = type,
+		.flags = flags,
+		.options = options,
 	};
 	int r = dir_make(target, 0700);
 
@@ -78,10 +82,14 @@ int mount_propagation(const char *target, char *const *options, struct err *err)
 		const char *word;
 		unsigned long flags;
 	} words[] = {
-		{ "shared", MS_SHARED }, { "rshared", MS_SHARED | MS_REC },
-		{ "slave", MS_SLAVE }, { "rslave", MS_SLAVE | MS_REC },
-		{ "private", MS_PRIVATE }, { "rprivate", MS_PRIVATE | MS_REC },
-		{ "unbindable", MS_UNBINDABLE }, { "runbindable", MS_UNBINDABLE | MS_REC },
+		{ "shared", MS_SHARED },
+		{ "rshared", MS_SHARED | MS_REC },
+		{ "slave", MS_SLAVE },
+		{ "rslave", MS_SLAVE | MS_REC },
+		{ "private", MS_PRIVATE },
+		{ "rprivate", MS_PRIVATE | MS_REC },
+		{ "unbindable", MS_UNBINDABLE },
+		{ "runbindable", MS_UNBINDABLE | MS_REC },
 	};
 
 	for (char *const *o = options; o && *o; o++)

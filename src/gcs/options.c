@@ -30,7 +30,10 @@ int options_parse(int argc, char **argv, struct options *ret, struct err *err)
 	int r = 0;
 
 	*ret = (struct options){
-		.transport = TRANSPORT_AUTO, .level = LOG_INFO, .hostname = "lcow", .test_channel = -EBADF,
+		.transport = TRANSPORT_AUTO,
+		.level = LOG_INFO,
+		.hostname = "lcow",
+		.test_channel = -EBADF,
 	};
 	for (int i = 1; i < argc && r >= 0; i++) {
 		const char *v;

@@ -216,7 +216,7 @@ int process_resize(struct process *p, uint16_t rows, uint16_t cols, struct err *
 	if (p->exited)
 		return 0;
 	if (p->io.pty < 0)
-		return err_set(err, -ERR_STATE, "pid: %d, is not a tty and cannot be resized", (int)p->pid);
+		return err_set(err, -ENOTTY, "pid: %d, is not a tty and cannot be resized", (int)p->pid);
 	if (ioctl(p->io.pty, TIOCSWINSZ, &size) < 0)
 		return err_sys(err, -errno, "resize the terminal of process %d", (int)p->pid);
 	return 0;
@@ -292,7 +292,7 @@ static char **shell_words(const char *line)
 	bool in_word = false;
 	char quote = 0;
 
-	for (const char *p = line; ; p++) {
+	for (const char *p = line;; p++) {
 		bool blank = !quote && (*p == ' ' || *p == '\t' || *p == '\n');
 
 		if (!*p || blank) {

@@ -16,8 +16,8 @@ enum { LOOK_AGAIN_USEC = 20000 };
 struct reaper {
 	struct loop_timer *timer;
 	unsigned held;
-	bool waiting;	/* the timer runs */
-	pid_t seen;	/* zombie that was there at the last look */
+	bool waiting; /* the timer runs */
+	pid_t seen; /* zombie that was there at the last look */
 };
 
 static void look(struct reaper *r)

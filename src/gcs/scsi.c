@@ -13,19 +13,20 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "gcs/module.h"
+#include "loop/worker.h"
 
 #define HOSTS_DIR "/sys/class/scsi_host"
 
 enum {
 	POLL_USEC = 5000,
-	DISCOVERY_USEC = 20000000,	/* hot-added disks take 50 ms here; an emulated CPU under load takes long */
+	DISCOVERY_USEC = 20000000, /* hot-added disks take 50 ms here; an emulated CPU under load takes long */
 	HOSTS_MAX = 64,
 };
 
 static const char *const drivers[] = { "virtio_pci", "virtio_scsi", "sd_mod", NULL };
 
 struct host {
-	char *pci;	/* address of its PCI device, sorts by text */
+	char *pci; /* address of its PCI device, sorts by text */
 	int number;
 };
 
@@ -122,7 +123,7 @@ static int check(const struct scsi_address *at, struct err *err)
 	if (at->controller < SCSI_CONTROLLERS_MAX && at->partition < 256)
 		return 0;
 	return err_set(err, -ERR_INVALID, "SCSI controller %u, LUN %u, partition %" PRIu64 " cannot be: there are %d "
-		       "controllers with at most 255 partitions a disk",
+					  "controllers with at most 255 partitions a disk",
 		       at->controller, at->lun, at->partition, SCSI_CONTROLLERS_MAX);
 }
 
@@ -149,6 +150,11 @@ int scsi_device(struct modules *m, const struct scsi_address *at, bool wait, cha
 	return r;
 }
 
+static int eject_fn(void *arg)
+{
+	return file_put(arg, "1\n");
+}
+
 int scsi_eject(struct modules *m, const struct scsi_address *at, struct err *err)
 {
 	_cleanup_free_ char *path = NULL;
@@ -160,6 +166,7 @@ int scsi_eject(struct modules *m, const struct scsi_address *at, struct err *err
 	if (host < 0)
 		return 0;
 	path = str_printf("/sys/bus/scsi/devices/%d:0:0:%u/delete", host, at->lun);
-	r = file_put(path, "1\n");
+	/* The kernel flushes the disk in this write. */
+	r = worker_call(eject_fn, path);
 	return r < 0 && r != -ENOENT && r != -ENODEV ? err_sys(err, r, "write %s", path) : 0;
 }

@@ -11,9 +11,9 @@ struct json_object;
  * enum spec_kind - what the annotations make of a container
  */
 enum spec_kind {
-	SPEC_STANDALONE,	/* its own pod */
-	SPEC_SANDBOX,		/* the first container of a pod */
-	SPEC_WORKLOAD,		/* a further one */
+	SPEC_STANDALONE, /* its own pod */
+	SPEC_SANDBOX, /* the first container of a pod */
+	SPEC_WORKLOAD, /* a further one */
 };
 
 /**

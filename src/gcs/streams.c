@@ -16,9 +16,9 @@
 #include "wire/gcs.h"
 
 enum {
-	CLOSE_LIMIT_USEC = 5000000,	/* for the host to close its end after our half-close */
-	TICK_USEC = 1000000,		/* children that keep a dead process' output open get one tick */
-	STUCK_TICKS = 10,		/* without progress: report the exit, go on copying */
+	CLOSE_LIMIT_USEC = 5000000, /* for the host to close its end after our half-close */
+	TICK_USEC = 1000000, /* children that keep a dead process' output open get one tick */
+	STUCK_TICKS = 10, /* without progress: report the exit, go on copying */
 };
 
 static const char *const names[STDIO_COUNT] = { "stdin", "stdout", "stderr" };

@@ -37,7 +37,10 @@ struct stream {
 	bool active;
 };
 
-enum { STDIO_IN, STDIO_OUT, STDIO_ERR, STDIO_COUNT };
+enum { STDIO_IN,
+       STDIO_OUT,
+       STDIO_ERR,
+       STDIO_COUNT };
 
 /**
  * struct stdio - the streams of a process: connections to the host, pipes or pty, and what copies between them

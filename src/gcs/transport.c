@@ -22,15 +22,15 @@
 #define PORTS_DIR "/sys/class/virtio-ports"
 
 enum {
-	PROBE_TRIES = 200,	/* of 10 ms: the ports show up a moment after their driver */
-	VSOCK_TRIES = 10,	/* of 100 ms, after ETIMEDOUT */
+	PROBE_TRIES = 200, /* of 10 ms: the ports show up a moment after their driver */
+	VSOCK_TRIES = 10, /* of 100 ms, after ETIMEDOUT */
 };
 
 struct transport {
 	enum transport_kind kind;
-	char *device;		/* of the virtio-serial port */
-	int fd;			/* channel under the multiplexer */
-	struct mux *mux;	/* NULL while the channel is down */
+	char *device; /* of the virtio-serial port */
+	int fd; /* channel under the multiplexer */
+	struct mux *mux; /* NULL while the channel is down */
 };
 
 int transport_parse(const char *s, enum transport_kind *ret)

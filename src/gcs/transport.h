@@ -14,10 +14,10 @@ struct modules;
  * enum transport_kind - what carries the host's ports
  */
 enum transport_kind {
-	TRANSPORT_AUTO,		/* serial where the port is there, else vsock */
-	TRANSPORT_SERIAL,	/* wire/mux.h over the virtio-serial port named "lcow.mux" */
-	TRANSPORT_VSOCK,	/* AF_VSOCK to the host's CID */
-	TRANSPORT_CHANNEL,	/* wire/mux.h over an fd that is open already: for tests */
+	TRANSPORT_AUTO, /* serial where the port is there, else vsock */
+	TRANSPORT_SERIAL, /* wire/mux.h over the virtio-serial port named "lcow.mux" */
+	TRANSPORT_VSOCK, /* AF_VSOCK to the host's CID */
+	TRANSPORT_CHANNEL, /* wire/mux.h over an fd that is open already: for tests */
 };
 
 /**

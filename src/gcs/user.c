@@ -9,7 +9,8 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { FILE_MAX_BYTES = 4 << 20, FIELDS = 4 };
+enum { FILE_MAX_BYTES = 4 << 20,
+       FIELDS = 4 };
 
 /* Fields of a line "name:x:id:…": at most FIELDS, cut in place. */
 static unsigned cut(char *line, char *field[FIELDS])
@@ -43,8 +44,8 @@ static int id_parse(const char *s, uint32_t *ret)
 
 struct entry {
 	unsigned matches;
-	uint32_t id;	/* third field */
-	uint32_t group;	/* fourth field, of passwd */
+	uint32_t id; /* third field */
+	uint32_t group; /* fourth field, of passwd */
 };
 
 /* Entries of passwd or group with this name, or with this id when name is NULL. */

@@ -9,7 +9,9 @@ static struct err err;
 START_TEST(the_last_line_of_level_error_counts)
 {
 	ck_assert_int_eq(crun_error("{\"msg\":\"first\",\"level\":\"error\"}\n{\"msg\":\"second\",\"level\":\"error\"}\n"
-				    "{\"msg\":\"later\",\"level\":\"warning\"}\n", 1, &err), -EREMOTEIO);
+				    "{\"msg\":\"later\",\"level\":\"warning\"}\n",
+				    1, &err),
+			 -EREMOTEIO);
 	ck_assert_str_eq(err.text, "second");
 }
 END_TEST
@@ -25,7 +27,9 @@ END_TEST
 START_TEST(an_unknown_container_has_its_own_hresult)
 {
 	ck_assert_int_eq(crun_error("{\"msg\":\"error opening file `/run/crun/xx/status`: No such file or directory\","
-				    "\"level\":\"error\"}", 1, &err), -ERR_NOT_FOUND);
+				    "\"level\":\"error\"}",
+				    1, &err),
+			 -ERR_NOT_FOUND);
 	ck_assert_uint_eq(err.hresult, HR_SYSTEM_NOT_FOUND);
 }
 END_TEST
@@ -33,7 +37,8 @@ END_TEST
 START_TEST(a_missing_file_elsewhere_is_no_unknown_container)
 {
 	ck_assert_int_eq(crun_error("{\"msg\":\"error opening file `/etc/x`: No such file or directory\",\"level\":\"error\"}",
-				    1, &err), -EREMOTEIO);
+				    1, &err),
+			 -EREMOTEIO);
 }
 END_TEST
 

@@ -9,11 +9,20 @@
 static struct err err;
 static struct options o;
 
-static int parse(char *a, char *b)
-{
-	char *argv[] = { (char[]){ "/init" }, a, b, NULL };
+/* What is parsed points into these. */
+static char first[64], second[64];
 
-	return options_parse(b ? 3 : a ? 2 : 1, argv, &o, &err);
+static int parse(const char *a, const char *b)
+{
+	char *argv[] = { first, a ? first : NULL, b ? second : NULL, NULL };
+
+	if (a)
+		strcpy(first, a);
+	if (b)
+		strcpy(second, b);
+	return options_parse(b ? 3 : a ? 2
+				       : 1,
+			     argv, &o, &err);
 }
 
 START_TEST(without_arguments_the_transport_is_looked_for)
@@ -28,10 +37,10 @@ END_TEST
 
 START_TEST(values_are_read)
 {
-	ck_assert_int_eq(parse((char[]){ "transport=vsock" }, (char[]){ "loglevel=debug" }), 0);
+	ck_assert_int_eq(parse("transport=vsock", "loglevel=debug"), 0);
 	ck_assert_int_eq(o.transport, TRANSPORT_VSOCK);
 	ck_assert_int_eq(o.level, LOG_DEBUG);
-	ck_assert_int_eq(parse((char[]){ "wall=1764000000000000000" }, (char[]){ "hostname=pod" }), 0);
+	ck_assert_int_eq(parse("wall=1764000000000000000", "hostname=pod"), 0);
 	ck_assert(o.wall_ns == 1764000000000000000ull);
 	ck_assert_str_eq(o.hostname, "pod");
 }
@@ -39,17 +48,17 @@ END_TEST
 
 START_TEST(words_of_the_kernel_are_ignored)
 {
-	ck_assert_int_eq(parse((char[]){ "nokaslr" }, (char[]){ "transports=none" }), 0);
+	ck_assert_int_eq(parse("nokaslr", "transports=none"), 0);
 }
 END_TEST
 
 START_TEST(a_bad_value_is_named)
 {
-	ck_assert_int_eq(parse((char[]){ "transport=pigeon" }, NULL), -ERR_INVALID);
+	ck_assert_int_eq(parse("transport=pigeon", NULL), -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "pigeon"));
-	ck_assert_int_eq(parse((char[]){ "wall=soon" }, NULL), -ERR_INVALID);
-	ck_assert_int_eq(parse((char[]){ "--test-channel" }, NULL), -ERR_INVALID);
-	ck_assert_int_eq(parse((char[]){ "--test-channel" }, (char[]){ "x" }), -ERR_INVALID);
+	ck_assert_int_eq(parse("wall=soon", NULL), -ERR_INVALID);
+	ck_assert_int_eq(parse("--test-channel", NULL), -ERR_INVALID);
+	ck_assert_int_eq(parse("--test-channel", "x"), -ERR_INVALID);
 }
 END_TEST
 

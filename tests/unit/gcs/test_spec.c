@@ -56,14 +56,14 @@ END_TEST
 
 START_TEST(annotations_put_a_container_into_its_pod)
 {
-	_cleanup_json_ struct json_object *w = prepared(
-		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.kubernetes.cri.sandbox-id\":\"p\"}"));
+	json_put(prepared(
+		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.kubernetes.cri.sandbox-id\":\"p\"}")));
 
 	ck_assert_str_eq(facts.cgroup, "/pods/p/c1");
 	ck_assert_int_eq(facts.kind, SPEC_WORKLOAD);
 	spec_facts_clear(&facts);
-	_cleanup_json_ struct json_object *s = prepared(
-		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.kubernetes.cri.sandbox-id\":\"c1\"}"));
+	json_put(prepared(
+		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.kubernetes.cri.sandbox-id\":\"c1\"}")));
 
 	ck_assert_str_eq(facts.cgroup, "/pods/c1/c1");
 	ck_assert_int_eq(facts.kind, SPEC_SANDBOX);
@@ -73,8 +73,8 @@ END_TEST
 
 START_TEST(a_virtual_pod_gathers_its_containers)
 {
-	_cleanup_json_ struct json_object *o = prepared(
-		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.microsoft.cri.virtual-pod-id\":\"v\"}"));
+	json_put(prepared(
+		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.microsoft.cri.virtual-pod-id\":\"v\"}")));
 
 	ck_assert_str_eq(facts.cgroup, "/pods/v/c1");
 	spec_facts_clear(&facts);
@@ -169,7 +169,7 @@ END_TEST
 
 START_TEST(an_exec_keeps_its_user_when_the_container_has_a_numeric_one)
 {
-	_cleanup_json_ struct json_object *o = prepared(SPEC(""));
+	json_put(prepared(SPEC("")));
 	_cleanup_json_ struct json_object *exec = parse("{\"args\":[\"id\"],\"user\":{\"uid\":5,\"gid\":6},\"rlimits\":[1]}");
 
 	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
@@ -182,16 +182,16 @@ END_TEST
 
 START_TEST(the_pid_namespace_is_its_own_only_without_a_path)
 {
-	_cleanup_json_ struct json_object *a = prepared(SPEC(",\"linux\":{\"namespaces\":[{\"type\":\"pid\"}]}"));
+	json_put(prepared(SPEC(",\"linux\":{\"namespaces\":[{\"type\":\"pid\"}]}")));
 
 	ck_assert(facts.own_pidns);
 	spec_facts_clear(&facts);
-	_cleanup_json_ struct json_object *b =
-		prepared(SPEC(",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/9/ns/pid\"}]}"));
+	json_put(
+		prepared(SPEC(",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/9/ns/pid\"}]}")));
 
 	ck_assert(!facts.own_pidns);
 	spec_facts_clear(&facts);
-	_cleanup_json_ struct json_object *c = prepared(SPEC(""));
+	json_put(prepared(SPEC("")));
 
 	ck_assert(!facts.own_pidns);
 	spec_facts_clear(&facts);

@@ -52,10 +52,10 @@ static inline int tmpdir_run(const char *name, const TTest *const *tests, size_t
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-#define TMPDIR_MAIN(name, ...)                                                    \
-	int main(void)                                                            \
-	{                                                                         \
-		const TTest *const tests[] = { __VA_ARGS__ };                     \
+#define TMPDIR_MAIN(name, ...) \
+	int main(void) \
+	{ \
+		const TTest *const tests[] = { __VA_ARGS__ }; \
 		return tmpdir_run(name, tests, sizeof(tests) / sizeof(tests[0])); \
 	}
 

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gcs/drivers.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/netlink.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "gcs/agent.h"
+#include "gcs/module.h"
+#include "loop/co.h"
+
+#define DEVICES_DIR "/sys/bus/virtio/devices"
+
+enum { EVENT_MAX = 8192,
+       KERNEL_GROUP = 1 };
+
+const char *drivers_module(const char *modalias)
+{
+	/* Virtio 1.2, section 5: device types. */
+	static const struct {
+		unsigned type;
+		const char *module;
+	} rows[] = {
+		{ 1, "virtio_net" },
+		{ 4, "virtio_rng" },
+		{ 5, "virtio_balloon" },
+		{ 24, "virtio_mem" },
+	};
+	unsigned type;
+
+	if (sscanf(modalias, "virtio:d%8xv", &type) != 1)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].type == type)
+			return rows[i].module;
+	return NULL;
+}
+
+static void load(struct agent *a, const char *modalias)
+{
+	const char *const modules[] = { drivers_module(modalias), NULL };
+	_cleanup_free_ struct err *err = NEW0(struct err);
+
+	if (modules[0] && modules_need(a->modules, modules, err) < 0)
+		log_warn("no driver for %s: %s", modalias, err->text);
+}
+
+static void load_present(struct agent *a)
+{
+	DIR *d = opendir(DEVICES_DIR);
+	_cleanup_strv_ char **aliases = NULL;
+
+	if (!d)
+		return;
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		_cleanup_free_ char *path = str_printf(DEVICES_DIR "/%s/modalias", e->d_name);
+		_cleanup_free_ char *alias = NULL;
+
+		if (e->d_name[0] == '.' || file_read(path, 256, &alias, NULL) < 0)
+			continue;
+		alias[strcspn(alias, "\n")] = '\0';
+		strv_add(&aliases, alias);
+	}
+	closedir(d);
+	for (char **alias = aliases; alias && *alias; alias++)
+		load(a, *alias);
+}
+
+/* An event is strings with their NULs: "add@/devices/…", "ACTION=add", "MODALIAS=…". */
+static void handle_event(struct agent *a, const char *text, size_t len)
+{
+	const char *alias = NULL;
+	bool add = false;
+
+	for (const char *p = text; p < text + len; p += strlen(p) + 1) {
+		add = add || str_eq(p, "ACTION=add");
+		if (str_starts(p, "MODALIAS="))
+			alias = p + strlen("MODALIAS=");
+	}
+	if (add && alias)
+		load(a, alias);
+}
+
+static int events_open(void)
+{
+	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = KERNEL_GROUP };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		int r = -errno;
+
+		fd_close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static void drivers_main(void *arg)
+{
+	struct agent *a = arg;
+	_cleanup_free_ char *text = mem_new0(1, EVENT_MAX + 1);
+	_cleanup_fd_ int fd = -EBADF;
+
+	if (co_event_wait(&a->ready) < 0)
+		return;
+	/* Listening comes before looking, so that nothing is missed between the two. */
+	fd = events_open();
+	load_present(a);
+	if (fd < 0)
+		log_error("cannot follow device events: %s", strerror(-fd));
+	while (fd >= 0 && co_wait_fd(fd, EPOLLIN) >= 0) {
+		struct sockaddr_nl from = { 0 };
+		socklen_t from_len = sizeof(from);
+		ssize_t n = recvfrom(fd, text, EVENT_MAX, 0, (struct sockaddr *)&from, &from_len);
+
+		/* Events were lost when there were too many at once: look for oneself. */
+		if (n < 0 && errno == ENOBUFS)
+			load_present(a);
+		if (n <= 0 || from.nl_pid != 0)
+			continue;
+		text[n] = '\0';
+		handle_event(a, text, (size_t)n);
+	}
+}
+
+void drivers_start(struct agent *a)
+{
+	co_spawn("drivers", drivers_main, a, USEC_NEVER);
+}
