@@ -17,7 +17,8 @@
 
 /*
  * That /dev/kvm opens proves nothing: on hosts that are virtual machines themselves KVM may start a guest that never
- * gets anywhere. So the kernel is booted once without an initrd; it panics for want of a root file system, says so on its
+ * gets anywhere. So the kernel is booted once without an initrd; it panics for want of a root file
+ * system, says so on its
  * console and resets, by which QEMU ends. A triple fault resets as well, hence the text.
  */
 #define PROBE_USEC (5 * USEC_PER_SEC)
@@ -40,7 +41,8 @@ static int key_file(struct buf *b, const char *path)
 
 	if (stat(path, &st) < 0)
 		return -errno;
-	buf_addf(b, "%s %lld %lld.%09ld\n", path, (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	buf_addf(b, "%s %lld %lld.%09ld\n", path, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+		 st.st_mtim.tv_nsec);
 	return 0;
 }
 
@@ -88,9 +90,29 @@ static void cache_write(const char *path, const char *key, enum vm_accel accel)
 /** probe_run() - whether KVM runs the guest's kernel; Return: 1, 0, or negative errno when that was not found out */
 CO static int probe_run(const char *qemu, const char *kernel)
 {
-	const char *const argv[] = { qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35",
-				     "-accel", "kvm", "-cpu", "host", "-m", "128", "-bios", "qboot.rom", "-serial", "stdio",
-				     "-kernel", kernel, "-append", "console=ttyS0 panic=-1 quiet", NULL };
+	const char *const argv[] = { qemu,
+				     "-nodefaults",
+				     "-no-user-config",
+				     "-display",
+				     "none",
+				     "-no-reboot",
+				     "-M",
+				     "q35",
+				     "-accel",
+				     "kvm",
+				     "-cpu",
+				     "host",
+				     "-m",
+				     "128",
+				     "-bios",
+				     "qboot.rom",
+				     "-serial",
+				     "stdio",
+				     "-kernel",
+				     kernel,
+				     "-append",
+				     "console=ttyS0 panic=-1 quiet",
+				     NULL };
 	_cleanup_free_ char *output = NULL;
 	uint64_t begin = time_mono();
 	struct err e = { 0 };

@@ -12,7 +12,8 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { CONF_MAX = 64 << 10, HEAD_MAX = 0x206 };
+enum { CONF_MAX = 64 << 10,
+       HEAD_MAX = 0x206 };
 
 #define REMEDY "; make the directory with uvm/build, or set boot_files to one that is complete"
 
@@ -114,7 +115,8 @@ static int conf_read(const char *dir, struct boot_files *b, struct err *err)
 	if (rd.code < 0)
 		return err_wrap(err, rd.code, "boot files");
 	if (r > 0)
-		return err_set(err, -ERR_INVALID, "boot files: %s: line %d is neither a section, a key nor a comment", path, r);
+		return err_set(err, -ERR_INVALID, "boot files: %s: line %d is neither a section, a key nor a comment",
+			       path, r);
 	if (r < 0)
 		return err_set(err, -ENOMEM, "boot files: read %s: out of memory", path);
 	if (!b->kernel)
@@ -165,8 +167,14 @@ static bool initrd_known(const uint8_t *head, size_t len)
 		const char *magic;
 		size_t len;
 	} known[] = {
-		{ "070701", 6 }, { "070702", 6 }, { "\x1f\x8b", 2 }, { "\x28\xb5\x2f\xfd", 4 },
-		{ "\x02\x21\x4c\x18", 4 }, { "\xfd" "7zXZ\0", 6 },
+		{ "070701", 6 },
+		{ "070702", 6 },
+		{ "\x1f\x8b", 2 },
+		{ "\x28\xb5\x2f\xfd", 4 },
+		{ "\x02\x21\x4c\x18", 4 },
+		{ "\xfd"
+		  "7zXZ\0",
+		  6 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
@@ -184,7 +192,8 @@ static int files_check(const char *dir, int dirfd, struct boot_files *b, struct 
 	if (r < 0)
 		return r;
 	if (!kernel_known(head, len))
-		return err_set(err, -ERR_INVALID, "boot files: the kernel %s is neither an x86-64 ELF image nor a bzImage" REMEDY,
+		return err_set(err, -ERR_INVALID,
+			       "boot files: the kernel %s is neither an x86-64 ELF image nor a bzImage" REMEDY,
 			       b->kernel);
 	if (!b->initrd)
 		return 0;
@@ -193,7 +202,8 @@ static int files_check(const char *dir, int dirfd, struct boot_files *b, struct 
 		return r;
 	if (!initrd_known(head, len))
 		return err_set(err, -ERR_INVALID,
-			       "boot files: the initrd %s is no cpio archive (new ASCII format; gzip, zstd, lz4 or xz)" REMEDY,
+			       "boot files: the initrd %s is no cpio archive (new ASCII format; gzip, zstd, lz4 or "
+			       "xz)" REMEDY,
 			       b->initrd);
 	return 0;
 }

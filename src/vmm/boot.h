@@ -11,8 +11,8 @@ struct err;
  * @kernel:	absolute path of the kernel image
  * @initrd:	absolute path, NULL when there is none
  * @cmdline:	kernel arguments that belong to the image
- * @agent:	what follows "--" on the kernel command line, NULL for nothing; vm_command_line() replaces %transport% (serial
- *		or vsock), %loglevel% (info …), %wall% (nanoseconds since 1970) and %id% (sandbox id) in it
+ * @agent:	what follows "--" on the kernel command line, NULL for nothing; vm_command_line() replaces
+ *		%transport% (serial or vsock), %loglevel% (info …), %wall% (nanoseconds since 1970) and %id% (sandbox id) in it
  * @serial:	the agent can dial over the port multiplexer
  * @vsock:	the agent can dial AF_VSOCK
  * @virtio_shares: the agent takes MappedDirectory without a port from the VM's virtio-9p export root

@@ -35,7 +35,10 @@ static inline void channel_listener_freep(struct channel_listener **l)
 	channel_listener_free(*l);
 }
 
-/** channel_close() - end the channel: every pending and later accept returns -ECONNRESET; streams are reset where the transport can */
+/**
+ * channel_close() - end the channel: every pending and later accept returns -ECONNRESET; streams are reset where
+ * the transport can
+ */
 void channel_close(struct channel *c);
 
 #endif

@@ -39,7 +39,8 @@ static void serial_unlisten(struct channel *c, struct channel_listener *l)
 }
 
 /*
- * The multiplexer itself stays until the end: this may run within one of its callbacks. With the channel shut, it resets
+ * The multiplexer itself stays until the end: this may run within one of its callbacks. With the
+ * channel shut, it resets
  * every stream by itself.
  */
 static void serial_close(struct channel *c)

@@ -164,7 +164,10 @@ CO static int device_remove(struct vmm *v, const struct names *n, struct slot *s
 	return r < 0 ? err_sys(err, r, "wait until it is unplugged") : 0;
 }
 
-/** slot_undo() - from whatever step the slot is at down to empty; stops at the first failure, to be tried again from there */
+/**
+ * slot_undo() - from whatever step the slot is at down to empty; stops at the first failure, to be tried again
+ * from there
+ */
 CO static int slot_undo(struct vmm *v, const struct names *n, struct slot *s, struct err *err)
 {
 	struct err e = { 0 };
@@ -193,8 +196,8 @@ CO static int slot_undo(struct vmm *v, const struct names *n, struct slot *s, st
 	return 0;
 }
 
-CO static int slot_fill(struct vmm *v, const struct names *n, struct slot *s, const struct image *im, unsigned controller,
-			unsigned lun, const char *serial, struct err *err)
+CO static int slot_fill(struct vmm *v, const struct names *n, struct slot *s, const struct image *im,
+			unsigned controller, unsigned lun, const char *serial, struct err *err)
 {
 	int r;
 
@@ -214,8 +217,8 @@ CO static int slot_fill(struct vmm *v, const struct names *n, struct slot *s, co
 static int slot_find(struct vmm *v, unsigned controller, unsigned lun, struct slot **ret, struct err *err)
 {
 	if (controller >= VM_SCSI_CONTROLLERS || lun >= VM_SCSI_LUNS)
-		return err_set(err, -ERR_INVALID, "disk %u:%u: there are %d controllers with %d LUNs each", controller, lun,
-			       VM_SCSI_CONTROLLERS, VM_SCSI_LUNS);
+		return err_set(err, -ERR_INVALID, "disk %u:%u: there are %d controllers with %d LUNs each",
+			       controller, lun, VM_SCSI_CONTROLLERS, VM_SCSI_LUNS);
 	*ret = &v->slots[controller][lun];
 	if ((*ret)->busy)
 		return err_set(err, -ERR_STATE, "disk %u:%u: another operation is under way", controller, lun);
@@ -281,7 +284,8 @@ void disk_event(struct vmm *v, const char *device)
 	unsigned controller, lun;
 	struct names n;
 
-	if (sscanf(device, "d%u-%u", &controller, &lun) != 2 || controller >= VM_SCSI_CONTROLLERS || lun >= VM_SCSI_LUNS)
+	if (sscanf(device, "d%u-%u", &controller, &lun) != 2 || controller >= VM_SCSI_CONTROLLERS ||
+	    lun >= VM_SCSI_LUNS)
 		return;
 	names_of(controller, lun, &n);
 	if (str_eq(n.device, device))

@@ -62,8 +62,8 @@ struct jail {
  * A 9p server creates, reads and changes files of every user. CAP_MKNOD is not among them: a guest could make nodes of
  * the host's devices.
  */
-static const uint64_t share_capabilities = CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) |
-					   CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID);
+static const uint64_t share_capabilities = CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) |
+					   CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID);
 
 static int last_capability(void)
 {
@@ -134,7 +134,10 @@ static struct step *step_add(struct jail *j, const char *path, bool dir)
 	return s;
 }
 
-/** parents_add() - make the directories above @path; false when one of them was bound, and @path is thus in the jail already */
+/**
+ * parents_add() - make the directories above @path; false when one of them was bound, and @path is thus in the
+ * jail already
+ */
 static bool parents_add(struct jail *j, const char *path)
 {
 	_cleanup_free_ char *part = mem_strdup(path);

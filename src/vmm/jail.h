@@ -9,7 +9,8 @@
 struct err;
 
 /*
- * Where QEMU (and its vsock daemon) runs: mount, pid, ipc, net and uts namespaces of its own, a root directory that holds
+ * Where QEMU (and its vsock daemon) runs: mount, pid, ipc, net and uts namespaces of its own, a root
+ * directory that holds
  * nothing but what was bound into it, an unprivileged user with the few capabilities that a share needs, and no new
  * privileges. Everything is prepared before the fork, for the child may not allocate.
  */
@@ -17,10 +18,10 @@ struct jail;
 
 /** enum jail_bind - how something appears in the jail */
 enum jail_bind {
-	JAIL_READ_ONLY,	/* read-only, no device nodes, no set-uid programs */
-	JAIL_WRITABLE,	/* the same, writable */
-	JAIL_DEVICE,	/* a device node */
-	JAIL_SHARES,	/* a directory that is read-only itself, but in which mounts appear later, with flags of their own */
+	JAIL_READ_ONLY, /* read-only, no device nodes, no set-uid programs */
+	JAIL_WRITABLE, /* the same, writable */
+	JAIL_DEVICE, /* a device node */
+	JAIL_SHARES, /* read-only itself; mounts appear in it later, with flags of their own */
 };
 
 /**
@@ -41,13 +42,22 @@ static inline void jail_freep(struct jail **j)
 	jail_free(*j);
 }
 
-/** jail_add() - let @path (absolute; symlinks are followed) appear under the same name; Return: 0 or a negative code with text */
+/**
+ * jail_add() - let @path (absolute; symlinks are followed) appear under the same name; Return: 0 or a negative
+ * code with text
+ */
 int jail_add(struct jail *j, const char *path, enum jail_bind how, struct err *err);
 
-/** jail_add_system() - what a program and its libraries need: /usr, the links or directories beside it, the linker's cache */
+/**
+ * jail_add_system() - what a program and its libraries need: /usr, the links or directories beside it, the
+ * linker's cache
+ */
 int jail_add_system(struct jail *j, struct err *err);
 
-/** jail_add_program() - look a program up in PATH and let it appear, if it is not below /usr; @ret_path is absolute, the caller's */
+/**
+ * jail_add_program() - look a program up in PATH and let it appear, if it is not below /usr; @ret_path is
+ * absolute, the caller's
+ */
 int jail_add_program(struct jail *j, const char *program, char **ret_path, struct err *err);
 
 /** jail_clone_flags() - for struct child_spec */

@@ -27,5 +27,6 @@ char *program_find(const char *name)
 
 int program_missing(const char *name, struct err *err)
 {
-	return err_set(err, -ERR_UNAVAILABLE, "%s: no such program; install it, or set its path in the configuration", name);
+	return err_set(err, -ERR_UNAVAILABLE, "%s: no such program; install it, or set its path in the configuration",
+		       name);
 }

@@ -127,7 +127,8 @@ static void on_event(const char *event, struct json_object *data, void *arg)
 
 static int qemu_jail(struct vmm *v, struct jail **ret, char **ret_program, struct err *err)
 {
-	_cleanup_free_ char *root = str_printf("%s/jail", v->cfg.run_dir), *pid = str_printf("%s/qemu.pid", v->cfg.run_dir);
+	_cleanup_free_ char *root = str_printf("%s/jail", v->cfg.run_dir),
+			    *pid = str_printf("%s/qemu.pid", v->cfg.run_dir);
 	_cleanup_(jail_freep) struct jail *j = NULL;
 	int r = dir_make(root, 0700);
 
@@ -157,7 +158,8 @@ static int qemu_jail(struct vmm *v, struct jail **ret, char **ret_program, struc
 
 static int qemu_spawn(struct vmm *v, const struct ends *e, struct err *err)
 {
-	const int fds[] = { -EBADF, e->messages_child, e->messages_child, e->qmp_child, e->console_child, v->channel_fd };
+	const int fds[] = { -EBADF, e->messages_child, e->messages_child,
+			    e->qmp_child, e->console_child, v->channel_fd };
 	_cleanup_(jail_freep) struct jail *j = NULL;
 	_cleanup_free_ char *program = NULL;
 	_cleanup_strv_ char **argv = NULL;

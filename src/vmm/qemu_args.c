@@ -18,7 +18,8 @@ enum {
 	SLOT_PORTS = 0x10, /* eight functions */
 };
 
-enum { ROOT_PORTS = 8, VIRTIO_MEM_BLOCK_MB = 2 };
+enum { ROOT_PORTS = 8,
+       VIRTIO_MEM_BLOCK_MB = 2 };
 
 /** opt_value() - a value within a QEMU option list, where a comma is written twice; the caller frees it */
 static char *opt_value(const char *s)
@@ -89,7 +90,10 @@ static char *kernel_line(const struct vm_config *cfg)
 		buf_addf(&b, "%s ", cfg->boot->cmdline);
 	/* A kernel that panics shall end the VM, for -no-reboot takes the reset as an end. */
 	buf_addf(&b, "console=ttyS0 panic=-1 nr_cpus=%u", cpus);
-	/* RAM that may lie above 4 GiB makes the kernel set 64 MiB aside for devices that cannot reach it: none here. */
+	/*
+	 * RAM that may lie above 4 GiB makes the kernel set 64 MiB aside for devices that cannot reach it: none
+	 * here.
+	 */
 	if (cfg->max_memory_mb > cfg->memory_mb)
 		buf_addf(&b, " swiotlb=512");
 	if (!str_empty(cfg->kernel_args))
@@ -108,13 +112,15 @@ static void add_machine(char ***v, const struct vm_config *cfg)
 	strv_add(v, "-name");
 	strv_addf(v, "guest=%s", id);
 	add2(v, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-	for (const char *const *f = (const char *const[]){ "-nodefaults", "-no-user-config", "-no-reboot", "-S", NULL }; *f; f++)
+	for (const char *const *f =
+		     (const char *const[]){ "-nodefaults", "-no-user-config", "-no-reboot", "-S", NULL };
+	     *f; f++)
 		strv_add(v, *f);
 	add2(v, "-display", "none");
 	add2(v, "-M", "q35,memory-backend=m0,vmport=off,usb=off");
 	add2(v, "-accel", kvm ? "kvm" : "tcg,tb-size=32");
 	/*
-	 * TCG: what x86-64-v2 programs ask for, which costs nothing, unlike "max" (0.3 s of a boot); and rdrand, so that the
+	 * TCG: what x86-64-v2 programs ask for, which costs nothing, unlike "max" (0.3 s); and rdrand, so that the
 	 * kernel's random numbers are ready from the start.
 	 */
 	add2(v, "-cpu", kvm ? "host" : "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand");
@@ -133,7 +139,8 @@ static bool memory_grows(const struct vm_config *cfg)
 }
 
 /**
- * backend() - memory that another process maps when it serves a device; otherwise private, which can be saved and cloned. A
+ * backend() - memory that another process maps when it serves a device; otherwise private, which can
+ * be saved and cloned. A
  * private mapping of a memfd would keep a page twice once it was read and then written; the caller frees it
  */
 static char *backend(const struct vm_config *cfg, const char *id, uint64_t mb)
@@ -218,8 +225,8 @@ static void add_devices(char ***v, const struct vm_config *cfg)
 	}
 	for (unsigned i = 0; i < ROOT_PORTS; i++) {
 		strv_add(v, "-device");
-		strv_addf(v, "pcie-root-port,id=rp%u,chassis=%u,slot=%u,bus=pcie.0,addr=0x%x.%u%s", i, i + 1, i + 1, SLOT_PORTS, i,
-			  i ? "" : ",multifunction=on");
+		strv_addf(v, "pcie-root-port,id=rp%u,chassis=%u,slot=%u,bus=pcie.0,addr=0x%x.%u%s", i, i + 1, i + 1,
+			  SLOT_PORTS, i, i ? "" : ",multifunction=on");
 	}
 	if (memory_grows(cfg))
 		add_virtio_mem(v, cfg);

@@ -61,7 +61,10 @@ struct share {
 	struct err *err;
 };
 
-/** tree_take() - a detached copy of what lies at @fd, with its flags set before anybody can see it; Return: fd or negative errno */
+/**
+ * tree_take() - a detached copy of what lies at @fd, with its flags set before anybody can see it; Return: fd or
+ * negative errno
+ */
 static int tree_take(int fd, bool recursive, bool read_only)
 {
 	struct mount_attr attr = {
@@ -169,12 +172,14 @@ static int name_check(const char *name, struct err *err)
 	uint64_t n;
 
 	/* A plain decimal number: no sign, no dot, and one spelling only. */
-	if (str_empty(name) || strspn(name, "0123456789") != strlen(name) || (name[0] == '0' && name[1]) || str_u64(name, &n) < 0)
+	if (str_empty(name) || strspn(name, "0123456789") != strlen(name) || (name[0] == '0' && name[1]) ||
+	    str_u64(name, &n) < 0)
 		return err_set(err, -ERR_INVALID, "share: \"%s\" is no decimal number", name);
 	return 0;
 }
 
-CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only, bool read_only, struct err *err)
+CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only, bool read_only,
+		     struct err *err)
 {
 	_cleanup_free_ char *target = NULL;
 	struct share s = { .path = path, .only = only, .read_only = read_only, .err = err };

@@ -35,8 +35,8 @@ static bool has_program(const char *name)
 }
 
 /**
- * auto_resolve() - the multiplexer wherever the guest knows it: it needs nothing of the host, and two VMs can use the same
- * port. AF_VSOCK ports are the whole host's, so a second VM that wants port 109 would have to wait for the first
+ * auto_resolve() - the multiplexer wherever the guest knows it: it needs nothing of the host, and two
+ * VMs can use the same port. AF_VSOCK ports are the whole host's, so a second VM that wants port 109 would have to wait for the first
  */
 static int auto_resolve(const struct vm_config *cfg, enum vm_transport *ret, struct err *err)
 {
@@ -52,9 +52,11 @@ static int auto_resolve(const struct vm_config *cfg, enum vm_transport *ret, str
 	}
 	fd = vhost_vsock_open();
 	if (fd < 0)
-		return err_set(err, -ERR_UNAVAILABLE,
-			       "the guest speaks AF_VSOCK only, and the host has neither vhost-device-vsock nor " VHOST_VSOCK
-			       " (%s)", strerror(-fd));
+		return err_set(
+			err, -ERR_UNAVAILABLE,
+			"the guest speaks AF_VSOCK only, and the host has neither vhost-device-vsock nor " VHOST_VSOCK
+			" (%s)",
+			strerror(-fd));
 	*ret = VM_TRANSPORT_VHOST_VSOCK;
 	return 0;
 }
@@ -66,12 +68,15 @@ int transport_resolve(const struct vm_config *cfg, enum vm_transport *ret, struc
 		return auto_resolve(cfg, ret, err);
 	case VM_TRANSPORT_SERIAL:
 		if (!cfg->boot->serial)
-			return err_set(err, -ERR_STATE, "transport = serial, but boot.conf does not list it among its transports");
+			return err_set(err, -ERR_STATE,
+				       "transport = serial, but boot.conf does not list it among its transports");
 		break;
 	case VM_TRANSPORT_VHOST_VSOCK:
 	case VM_TRANSPORT_VHOST_USER_VSOCK:
 		if (!cfg->boot->vsock)
-			return err_set(err, -ERR_STATE, "the transport is AF_VSOCK, but boot.conf does not list vsock among its transports");
+			return err_set(
+				err, -ERR_STATE,
+				"the transport is AF_VSOCK, but boot.conf does not list vsock among its transports");
 		break;
 	}
 	*ret = cfg->transport;
@@ -174,9 +179,11 @@ CO static int daemon_connect(const char *path, struct child *c, int *ret_fd, str
 	}
 }
 
-static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail **ret, char **ret_program, struct err *err)
+static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail **ret, char **ret_program,
+		       struct err *err)
 {
-	_cleanup_free_ char *root = str_printf("%s/jail-vsock", cfg->run_dir), *pid = str_printf("%s/vsock.pid", cfg->run_dir);
+	_cleanup_free_ char *root = str_printf("%s/jail-vsock", cfg->run_dir),
+			    *pid = str_printf("%s/vsock.pid", cfg->run_dir);
 	_cleanup_(jail_freep) struct jail *j = NULL;
 	int r = dir_make(root, 0700);
 
@@ -186,7 +193,8 @@ static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail
 	if (r == 0)
 		r = jail_add_system(j, err);
 	if (r == 0)
-		r = jail_add_program(j, cfg->vhost_device_vsock ? cfg->vhost_device_vsock : "vhost-device-vsock", ret_program, err);
+		r = jail_add_program(j, cfg->vhost_device_vsock ? cfg->vhost_device_vsock : "vhost-device-vsock",
+				     ret_program, err);
 	if (r == 0)
 		r = jail_add(j, dir, JAIL_WRITABLE, err);
 	if (r < 0)

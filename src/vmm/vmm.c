@@ -15,7 +15,12 @@
 #include "vmm/vmm_priv.h"
 #include "wire/qmp.h"
 
-enum { CPUS_MAX = 255, MEMORY_MIN_MB = 64, MESSAGES_SIZE = 2048, WORDS_MESSAGES = 500, WORDS_CONSOLE = 1000, WORDS_BEFORE = 500 };
+enum { CPUS_MAX = 255,
+       MEMORY_MIN_MB = 64,
+       MESSAGES_SIZE = 2048,
+       WORDS_MESSAGES = 500,
+       WORDS_CONSOLE = 1000,
+       WORDS_BEFORE = 500 };
 
 static int config_check(const struct vm_config *cfg, struct err *err)
 {
@@ -26,8 +31,8 @@ static int config_check(const struct vm_config *cfg, struct err *err)
 	if (str_empty(cfg->qemu) || !cfg->run_dir || cfg->run_dir[0] != '/')
 		return err_set(err, -ERR_INVALID, "VM %s: no QEMU, or no run directory", cfg->id);
 	if (cfg->cpus < 1 || cfg->cpus > CPUS_MAX || cfg->max_cpus > CPUS_MAX)
-		return err_set(err, -ERR_INVALID, "VM %s: %u CPUs of at most %u: 1 to %d are possible", cfg->id, cfg->cpus,
-			       cfg->max_cpus, CPUS_MAX);
+		return err_set(err, -ERR_INVALID, "VM %s: %u CPUs of at most %u: 1 to %d are possible", cfg->id,
+			       cfg->cpus, cfg->max_cpus, CPUS_MAX);
 	if (cfg->max_cpus && cfg->max_cpus < cfg->cpus)
 		return err_set(err, -ERR_INVALID, "VM %s: more CPUs than its maximum", cfg->id);
 	if (cfg->memory_mb < MEMORY_MIN_MB)
@@ -145,7 +150,8 @@ enum vm_accel vmm_accel(const struct vmm *v)
 }
 
 /**
- * console_words() - the end of the guest's console; of a panic rather its beginning, for what follows it is a trace; the
+ * console_words() - the end of the guest's console; of a panic rather its beginning, for what follows
+ * it is a trace; the
  * caller frees it
  */
 static char *console_words(const struct vmm *v)

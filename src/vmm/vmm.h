@@ -12,10 +12,16 @@
 
 struct err;
 
-enum { VM_SCSI_CONTROLLERS = 4, VM_SCSI_LUNS = 64 };
+enum { VM_SCSI_CONTROLLERS = 4,
+       VM_SCSI_LUNS = 64 };
 
-enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
-enum vm_transport { VM_TRANSPORT_AUTO, VM_TRANSPORT_SERIAL, VM_TRANSPORT_VHOST_VSOCK, VM_TRANSPORT_VHOST_USER_VSOCK };
+enum vm_accel { VM_ACCEL_AUTO,
+		VM_ACCEL_KVM,
+		VM_ACCEL_TCG };
+enum vm_transport { VM_TRANSPORT_AUTO,
+		    VM_TRANSPORT_SERIAL,
+		    VM_TRANSPORT_VHOST_VSOCK,
+		    VM_TRANSPORT_VHOST_USER_VSOCK };
 
 /**
  * struct vm_config - a VM, typed. The QEMU command line is a pure function of it. Strings are borrowed by vmm_new() and
@@ -79,7 +85,8 @@ char **vm_command_line(const struct vm_config *cfg, const struct vm_fds *fds);
 struct vmm;
 
 /**
- * vmm_new() - everything that must exist before the VM starts: resolve accelerator and transport, open the guest channel
+ * vmm_new() - everything that must exist before the VM starts: resolve accelerator and transport, open
+ * the guest channel
  * @on_exit:	called once from the loop when QEMU has ended, whoever ended it; may be NULL
  *
  * Return: 0 or a negative code with text (-ERR_UNAVAILABLE when QEMU is not installed)
@@ -102,11 +109,17 @@ CO int vmm_start(struct vmm *v, struct err *err);
 pid_t vmm_pid(const struct vmm *v);
 /** vmm_running() - whether QEMU was started and has not ended */
 bool vmm_running(const struct vmm *v);
-/** vmm_clean_exit() - after the end: whether the guest powered off (or we asked), and it was no crash, panic or signal */
+/**
+ * vmm_clean_exit() - after the end: whether the guest powered off (or we asked), and it was no crash, panic or
+ * signal
+ */
 bool vmm_clean_exit(const struct vmm *v);
 /** vmm_wait() - wait for the end of QEMU; 0 at once when it never ran or has ended; -ETIMEDOUT, -ECANCELED */
 CO int vmm_wait(struct vmm *v);
-/** vmm_terminate() - end QEMU: QMP quit, SIGKILL after 2 s; returns when it is gone; idempotent; "gone already" is success */
+/**
+ * vmm_terminate() - end QEMU: QMP quit, SIGKILL after 2 s; returns when it is gone; idempotent; "gone already"
+ * is success
+ */
 CO int vmm_terminate(struct vmm *v);
 /**
  * vmm_last_words() - what QEMU wrote to stderr and the last lines of the guest's console, cleaned, at most 1.5 KiB
@@ -130,7 +143,10 @@ struct vmm_disk {
 
 /** vmm_disk_add() - hot plug a disk at controller 0–3, lun 0–63; the guest sees it as <host>:0:0:<lun> */
 CO int vmm_disk_add(struct vmm *v, unsigned controller, unsigned lun, const struct vmm_disk *disk, struct err *err);
-/** vmm_disk_remove() - unplug and wait until QEMU has let go of the file; retryable; absent, or the VM gone, is success */
+/**
+ * vmm_disk_remove() - unplug and wait until QEMU has let go of the file; retryable; absent, or the VM gone, is
+ * success
+ */
 CO int vmm_disk_remove(struct vmm *v, unsigned controller, unsigned lun, struct err *err);
 
 /**
@@ -143,14 +159,18 @@ CO int vmm_disk_remove(struct vmm *v, unsigned controller, unsigned lun, struct 
  *
  * Return: 0 or a negative code with text
  */
-CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only, bool read_only, struct err *err);
+CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only, bool read_only,
+		     struct err *err);
 /** vmm_share_remove() - take it away; retryable; absent, or the VM gone, is success */
 CO int vmm_share_remove(struct vmm *v, const char *name, struct err *err);
 
 /** vmm_free() - QEMU must have ended (else it is killed); NULL is fine; Return: NULL */
 struct vmm *vmm_free(struct vmm *v);
 
-/** vmm_namespace_setup() - once, before the first thread or vmm_new(): a private mount namespace for this process, slave of the host's */
+/**
+ * vmm_namespace_setup() - once, before the first thread or vmm_new(): a private mount namespace for this
+ * process, slave of the host's
+ */
 int vmm_namespace_setup(struct err *err);
 
 #endif

@@ -13,7 +13,10 @@ struct qmp;
 /**
  * enum slot_step - how far a disk has come; each step is undone by itself, so that a removal that failed goes on there
  */
-enum slot_step { SLOT_EMPTY, SLOT_FILE, SLOT_NODE, SLOT_DEVICE };
+enum slot_step { SLOT_EMPTY,
+		 SLOT_FILE,
+		 SLOT_NODE,
+		 SLOT_DEVICE };
 
 /**
  * struct slot - a LUN
@@ -68,14 +71,18 @@ void disk_event(struct vmm *v, const char *device);
 /** disk_end() - the VM has ended: wake who waits for an unplug */
 void disk_end(struct vmm *v);
 
-/** shares_init() - make the export root, a mount of its own whose inner mounts reach QEMU; Return: 0 or a negative code */
+/**
+ * shares_init() - make the export root, a mount of its own whose inner mounts reach QEMU; Return: 0 or a
+ * negative code
+ */
 int shares_init(const char *path, struct err *err);
 /** shares_fini() - unmount everything below and the export root itself */
 void shares_fini(const char *path);
 
 /**
  * accel_resolve() - choose the accelerator
- * @cfg:	VM_ACCEL_KVM is checked for its device only, VM_ACCEL_AUTO is probed (5 s at most, once per kernel, QEMU and boot)
+ * @cfg:	VM_ACCEL_KVM is checked for its device only, VM_ACCEL_AUTO is probed (5 s at most, once per
+ *		kernel, QEMU and boot)
  * Return: 0 or a negative code with text
  */
 CO int accel_resolve(const struct vm_config *cfg, enum vm_accel *ret, struct err *err);

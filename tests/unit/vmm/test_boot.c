@@ -58,9 +58,12 @@ START_TEST(a_complete_boot_conf_is_read)
 {
 	_cleanup_free_ char *kernel = str_printf("%s/vmlinux", dir), *initrd = str_printf("%s/initrd.img", dir);
 
-	ck_assert_msg(load("# comment\n[boot]\nkernel = vmlinux\ninitrd=initrd.img\ncmdline = panic=-1\n\tquiet\n\ta=\"b\"\n"
-			   "agent = transport=%transport%\ntransports = serial vsock\nshares = virtio\nnewer = thing\n"
-			   "[other]\nkernel = x\n") == 0, "%s", err.text);
+	ck_assert_msg(
+		load("# comment\n[boot]\nkernel = vmlinux\ninitrd=initrd.img\ncmdline = "
+		     "panic=-1\n\tquiet\n\ta=\"b\"\n"
+		     "agent = transport=%transport%\ntransports = serial vsock\nshares = virtio\nnewer = thing\n"
+		     "[other]\nkernel = x\n") == 0,
+		"%s", err.text);
 	ck_assert_str_eq(boot.kernel, kernel);
 	ck_assert_str_eq(boot.initrd, initrd);
 	ck_assert_str_eq(boot.cmdline, "panic=-1 quiet a=\"b\"");
@@ -147,7 +150,9 @@ END_TEST
 static const struct {
 	const char *head;
 	size_t len;
-} packed[] = { { "\x1f\x8b", 2 }, { "\x28\xb5\x2f\xfd", 4 }, { "\x02\x21\x4c\x18", 4 }, { "\xfd" "7zXZ", 6 } };
+} packed[] = { { "\x1f\x8b", 2 }, { "\x28\xb5\x2f\xfd", 4 }, { "\x02\x21\x4c\x18", 4 }, { "\xfd"
+											  "7zXZ",
+											  6 } };
 
 START_TEST(an_initrd_may_be_compressed)
 {

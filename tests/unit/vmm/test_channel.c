@@ -216,13 +216,15 @@ END_TEST
 
 static void guest_babbles(void)
 {
-	int ends[2], fd;
+	_cleanup_fd_ int host = -EBADF, theirs = -EBADF;
 	char frame[12];
+	int fd;
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-	ck_assert_int_eq(channel_serial_new(ends[0], &channel, &err), 0);
-	guest_fd = ends[1];
+	serial();
 	ck_assert_int_eq(channel_listen(channel, 5, &listener, &err), 0);
+	ck_assert_int_eq(mux_dial(guest, 5, &theirs), 0);
+	ck_assert_int_eq(channel_accept(listener, &host), 0);
+	guest = mux_free(guest);
 	memset(frame, 0xff, sizeof(frame));
 	ck_assert_int_eq(co_write_full(guest_fd, frame, sizeof(frame)), 0);
 	ck_assert_int_eq(channel_accept(listener, &fd), -ECONNRESET);
@@ -231,6 +233,30 @@ static void guest_babbles(void)
 START_TEST(a_guest_that_breaks_the_protocol_ends_the_channel)
 {
 	run(guest_babbles);
+}
+END_TEST
+
+static void guest_starts_late(void)
+{
+	_cleanup_fd_ int host = -EBADF, theirs = -EBADF;
+	int ends[2];
+	char frame[12];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	ck_assert_int_eq(channel_serial_new(ends[0], &channel, &err), 0);
+	guest_fd = ends[1];
+	ck_assert_int_eq(channel_listen(channel, 5, &listener, &err), 0);
+	memset(frame, 0xff, sizeof(frame));
+	ck_assert_int_eq(co_write_full(guest_fd, frame, sizeof(frame)), 0);
+	ck_assert_int_eq(co_sleep(1000), 0);
+	ck_assert_int_eq(mux_new(guest_fd, NULL, NULL, &guest), 0);
+	ck_assert_int_eq(mux_dial(guest, 5, &theirs), 0);
+	ck_assert_int_eq(channel_accept(listener, &host), 0);
+}
+
+START_TEST(what_came_before_the_guest_s_greeting_does_no_harm)
+{
+	run(guest_starts_late);
 }
 END_TEST
 
@@ -293,6 +319,7 @@ int main(void)
 	tcase_add_test(tc, the_end_of_the_channel_ends_every_accept);
 	tcase_add_test(tc, a_guest_that_goes_ends_the_channel);
 	tcase_add_test(tc, a_guest_that_breaks_the_protocol_ends_the_channel);
+	tcase_add_test(tc, what_came_before_the_guest_s_greeting_does_no_harm);
 	tcase_add_test(tc, a_stream_to_the_daemon_s_socket_of_a_port_is_accepted);
 	tcase_add_test(tc, a_path_too_long_for_a_unix_socket_is_told);
 	tcase_add_test(tc, a_CID_that_is_no_guest_s_is_refused);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* With a real QEMU: needs root, and LCOW_BOOT_FILES as a boot files directory whose kernel boots (its agent is not asked). */
+/*
+ * With a real QEMU: needs root, and LCOW_BOOT_FILES as a boot files directory whose kernel boots (its agent is
+ * not asked).
+ */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -70,8 +73,16 @@ static void setup(void)
 	ck_assert_msg(boot_files_load(getenv("LCOW_BOOT_FILES"), &boot, &err) == 0, "%s", err.text);
 	boot.virtio_shares = boot.serial = true;
 	cfg = (struct vm_config){
-		.id = "test", .qemu = "qemu-system-x86_64", .boot = &boot, .run_dir = run_dir, .accel = VM_ACCEL_TCG,
-		.transport = VM_TRANSPORT_SERIAL, .cpus = 1, .memory_mb = 256, .uid = 65534, .gid = 65534,
+		.id = "test",
+		.qemu = "qemu-system-x86_64",
+		.boot = &boot,
+		.run_dir = run_dir,
+		.accel = VM_ACCEL_TCG,
+		.transport = VM_TRANSPORT_SERIAL,
+		.cpus = 1,
+		.memory_mb = 256,
+		.uid = 65534,
+		.gid = 65534,
 	};
 	fds_before = entries("/proc/self/fd");
 }
@@ -230,8 +241,9 @@ static void disk_job(void *arg)
 {
 	struct disk_job *j = arg;
 	struct err e = { 0 };
-	int r = j->remove ? vmm_disk_remove(vm, j->controller, j->lun, &e) :
-			    vmm_disk_add(vm, j->controller, j->lun, &(struct vmm_disk){ .path = j->path, .read_only = true }, &e);
+	int r = j->remove ? vmm_disk_remove(vm, j->controller, j->lun, &e)
+			  : vmm_disk_add(vm, j->controller, j->lun,
+					 &(struct vmm_disk){ .path = j->path, .read_only = true }, &e);
 
 	if (r < 0) {
 		fprintf(stderr, "disk %u:%u: %s\n", j->controller, j->lun, e.text);
@@ -300,7 +312,8 @@ static void disk_errors(void)
 	ck_assert_int_eq(vmm_disk_add(vm, 0, 64, &disk, &err), -ERR_INVALID);
 	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = "/nonexistent/x" }, &err), -ENOENT);
 	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = fifo }, &err), -ERR_INVALID);
-	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = dir, .read_only = true }, &err), -ERR_INVALID);
+	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = dir, .read_only = true }, &err),
+			 -ERR_INVALID);
 	ck_assert_msg(vmm_disk_add(vm, 0, 1, &disk, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &disk, &err), -ERR_EXISTS);
 	before = entries(fds);
@@ -324,7 +337,8 @@ END_TEST
 
 static void shares(void)
 {
-	_cleanup_free_ char *host = str_printf("%s/host", dir), *f = str_printf("%s/a", host), *g = str_printf("%s/b", host);
+	_cleanup_free_ char *host = str_printf("%s/host", dir), *f = str_printf("%s/a", host),
+			    *g = str_printf("%s/b", host);
 	_cleanup_free_ char *root = NULL, *path = NULL, *text = NULL, *only = NULL, *other = NULL;
 
 	ck_assert_int_eq(mkdir(host, 0755), 0);
