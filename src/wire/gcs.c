@@ -59,19 +59,25 @@ void gcs_header_encode(const struct gcs_header *h, uint8_t raw[GCS_HEADER])
 	memcpy(raw + 8, &id, 8);
 }
 
-#define FIELD(key, form, member, ...) { .name = key, .type = form, .offset = offsetof(STRUCT, member), __VA_ARGS__ }
+#define FIELD(key, form, member, ...) \
+	{ \
+		.name = key, .type = form, .offset = offsetof(STRUCT, member), __VA_ARGS__ \
+	}
 #define OMIT .flags = JSON_OMITEMPTY
 #define ITEMS(member) .count = offsetof(STRUCT, member)
-#define TABLE(title, rows) { .name = title, .size = sizeof(STRUCT), .fields = rows, .n_fields = ARRAY_SIZE(rows) }
+#define TABLE(title, rows) \
+	{ \
+		.name = title, .size = sizeof(STRUCT), .fields = rows, .n_fields = ARRAY_SIZE(rows) \
+	}
 
 /* Microsoft's host kills the bridge over an ActivityId that is no GUID: an absent one is written as the null GUID */
-#define BASE_FIELDS                                                                                                    \
-	FIELD("ContainerId", JSON_STRING, base.container_id),                                                          \
+#define BASE_FIELDS \
+	FIELD("ContainerId", JSON_STRING, base.container_id), \
 		FIELD("ActivityId", JSON_STRING, base.activity_id, .flags = JSON_GUID)
-#define REPLY_FIELDS                                                                                                   \
-	FIELD("Result", JSON_I32, reply.result), FIELD("ActivityId", JSON_STRING, reply.activity_id, OMIT),            \
-		FIELD("ErrorMessage", JSON_STRING, reply.error_message, OMIT),                                         \
-		FIELD("ErrorRecords", JSON_ARRAY, reply.records, OMIT, .sub = &error_record_table,                     \
+#define REPLY_FIELDS \
+	FIELD("Result", JSON_I32, reply.result), FIELD("ActivityId", JSON_STRING, reply.activity_id, OMIT), \
+		FIELD("ErrorMessage", JSON_STRING, reply.error_message, OMIT), \
+		FIELD("ErrorRecords", JSON_ARRAY, reply.records, OMIT, .sub = &error_record_table, \
 		      ITEMS(reply.n_records))
 
 /* ---- bases ---- */

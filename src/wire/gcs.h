@@ -15,8 +15,8 @@
 
 enum {
 	GCS_HEADER = 16,
-	GCS_FRAME_MAX = 4 << 20,	/* what we read: a request may be larger than 64 KiB */
-	GCS_REPLY_MAX = 0x10000,	/* with header; Microsoft's host drops the bridge above it */
+	GCS_FRAME_MAX = 4 << 20, /* what we read: a request may be larger than 64 KiB */
+	GCS_REPLY_MAX = 0x10000, /* with header; Microsoft's host drops the bridge above it */
 	GCS_PROTOCOL = 4,
 };
 
@@ -26,7 +26,7 @@ enum {
 	GCS_PORT_LOG = 109,
 	GCS_PORT_PLAN9 = 564,
 	GCS_PORT_BRIDGE = 0x40000000,
-	GCS_PORT_STDIO = 0x40000001,	/* and upwards, chosen by the host */
+	GCS_PORT_STDIO = 0x40000001, /* and upwards, chosen by the host */
 	GCS_ENTROPY_BYTES = 512,
 };
 
@@ -66,7 +66,7 @@ const char *gcs_type_name(uint32_t type);
  */
 struct gcs_header {
 	uint32_t type;
-	uint32_t size;	/* with the header */
+	uint32_t size; /* with the header */
 	uint64_t id;
 };
 
@@ -76,7 +76,7 @@ void gcs_header_encode(const struct gcs_header *h, uint8_t raw[GCS_HEADER]);
 
 /* ---- message structs; every pointer is owned and freed by json_free() with the struct's table ---- */
 
-struct gcs_base {		/* begins every request */
+struct gcs_base { /* begins every request */
 	char *container_id;
 	char *activity_id;
 };
@@ -91,24 +91,28 @@ struct gcs_error_record {
 	char *function;
 };
 
-struct gcs_reply {		/* begins every response */
-	int32_t result;		/* HRESULT as a signed number */
+struct gcs_reply { /* begins every response */
+	int32_t result; /* HRESULT as a signed number */
 	char *activity_id;
 	char *error_message;
 	struct gcs_error_record *records;
 	size_t n_records;
 };
 
-struct gcs_simple_request { struct gcs_base base; };	/* Start, Shutdown*, DumpStacks, DeleteContainerState */
+struct gcs_simple_request {
+	struct gcs_base base;
+}; /* Start, Shutdown*, DumpStacks, DeleteContainerState */
 
 struct gcs_negotiate_request {
 	struct gcs_base base;
 	uint32_t min;
 	uint32_t max;
-	bool oom_events;	/* ours: "OomEvents", the host understands /tasks/oom notifications */
+	bool oom_events; /* ours: "OomEvents", the host understands /tasks/oom notifications */
 };
 
-struct gcs_schema_version { uint32_t major, minor; };
+struct gcs_schema_version {
+	uint32_t major, minor;
+};
 
 struct gcs_guest_caps {
 	bool namespace_add, signal_process, dump_stacks, delete_container_state;
@@ -119,7 +123,7 @@ struct gcs_caps {
 	struct gcs_schema_version *schemas;
 	size_t n_schemas;
 	char *os_type;
-	struct gcs_guest_caps guest;	/* GuestDefinedCapabilities, always written */
+	struct gcs_guest_caps guest; /* GuestDefinedCapabilities, always written */
 };
 
 struct gcs_negotiate_reply {
@@ -128,35 +132,37 @@ struct gcs_negotiate_reply {
 	struct gcs_caps caps;
 };
 
-struct gcs_container_config {	/* JSON in Create.ContainerConfig */
+struct gcs_container_config { /* JSON in Create.ContainerConfig */
 	struct gcs_schema_version schema;
-	char *bundle;			/* OciBundlePath */
-	struct json_object *spec;	/* OciSpecification, kept as it is */
-	char *scratch;			/* ScratchDirPath */
+	char *bundle; /* OciBundlePath */
+	struct json_object *spec; /* OciSpecification, kept as it is */
+	char *scratch; /* ScratchDirPath */
 };
 
 struct gcs_create_request {
 	struct gcs_base base;
-	struct gcs_container_config *config;	/* ContainerConfig: a string of JSON */
+	struct gcs_container_config *config; /* ContainerConfig: a string of JSON */
 };
 
 struct gcs_create_reply {
 	struct gcs_reply reply;
-	uint32_t selected_protocol;	/* SelectedProtocolVersion, always written */
+	uint32_t selected_protocol; /* SelectedProtocolVersion, always written */
 };
 
-struct gcs_process_params {	/* JSON in Settings.ProcessParameters */
+struct gcs_process_params { /* JSON in Settings.ProcessParameters */
 	char *command_line;
-	char **args;		/* CommandArgs */
-	char *cwd;		/* WorkingDirectory */
-	char **env;		/* Environment, "K=V" */
-	bool console;		/* EmulateConsole */
-	bool in, out, err;	/* CreateStd{In,Out,Err}Pipe */
-	bool in_uvm;		/* CreateInUtilityVM */
-	struct json_object *process;	/* OciProcess; absent: start the container's init */
+	char **args; /* CommandArgs */
+	char *cwd; /* WorkingDirectory */
+	char **env; /* Environment, "K=V" */
+	bool console; /* EmulateConsole */
+	bool in, out, err; /* CreateStd{In,Out,Err}Pipe */
+	bool in_uvm; /* CreateInUtilityVM */
+	struct json_object *process; /* OciProcess; absent: start the container's init */
 };
 
-struct gcs_ports { uint32_t in, out, err; };	/* VsockStdioRelaySettings; 0 is none */
+struct gcs_ports {
+	uint32_t in, out, err;
+}; /* VsockStdioRelaySettings; 0 is none */
 
 struct gcs_execute_request {
 	struct gcs_base base;
@@ -166,32 +172,63 @@ struct gcs_execute_request {
 	} settings;
 };
 
-struct gcs_execute_reply { struct gcs_reply reply; uint32_t pid; };
+struct gcs_execute_reply {
+	struct gcs_reply reply;
+	uint32_t pid;
+};
 
-struct gcs_wait_request { struct gcs_base base; uint32_t pid; uint32_t timeout_ms; };
-struct gcs_wait_reply { struct gcs_reply reply; uint32_t exit_code; };
+struct gcs_wait_request {
+	struct gcs_base base;
+	uint32_t pid;
+	uint32_t timeout_ms;
+};
+struct gcs_wait_reply {
+	struct gcs_reply reply;
+	uint32_t exit_code;
+};
 
-struct gcs_signal_options { int32_t signal; };
-struct gcs_signal_request { struct gcs_base base; uint32_t pid; struct gcs_signal_options *options; };
+struct gcs_signal_options {
+	int32_t signal;
+};
+struct gcs_signal_request {
+	struct gcs_base base;
+	uint32_t pid;
+	struct gcs_signal_options *options;
+};
 
-struct gcs_resize_request { struct gcs_base base; uint32_t pid; uint16_t height, width; };
+struct gcs_resize_request {
+	struct gcs_base base;
+	uint32_t pid;
+	uint16_t height, width;
+};
 
-struct gcs_properties_query { char **types; };	/* JSON in Query: PropertyTypes */
-struct gcs_properties_request { struct gcs_base base; struct gcs_properties_query *query; };
-struct gcs_properties_reply { struct gcs_reply reply; char *properties; };	/* JSON text */
+struct gcs_properties_query {
+	char **types;
+}; /* JSON in Query: PropertyTypes */
+struct gcs_properties_request {
+	struct gcs_base base;
+	struct gcs_properties_query *query;
+};
+struct gcs_properties_reply {
+	struct gcs_reply reply;
+	char *properties;
+}; /* JSON text */
 
-struct gcs_stacks_reply { struct gcs_reply reply; char *stacks; };
+struct gcs_stacks_reply {
+	struct gcs_reply reply;
+	char *stacks;
+};
 
 struct gcs_modify_request {
 	struct gcs_base base;
 	struct {
-		char *request_type;	/* "Add" when absent; "Remove", "Update" */
+		char *request_type; /* "Add" when absent; "Remove", "Update" */
 		char *resource_type;
-		struct json_object *settings;	/* decoded by the table of its resource type */
+		struct json_object *settings; /* decoded by the table of its resource type */
 	} request;
 };
 
-struct gcs_mapped_disk {	/* MappedVirtualDisk */
+struct gcs_mapped_disk { /* MappedVirtualDisk */
 	char *mount_path;
 	uint8_t lun;
 	uint8_t controller;
@@ -204,28 +241,32 @@ struct gcs_mapped_disk {	/* MappedVirtualDisk */
 	char *filesystem;
 };
 
-struct gcs_scsi_device { uint8_t controller, lun; };	/* SCSIDevice */
+struct gcs_scsi_device {
+	uint8_t controller, lun;
+}; /* SCSIDevice */
 
-struct gcs_mapped_directory {	/* MappedDirectory; Port absent: below the VM's virtio-9p export root (ours) */
+struct gcs_mapped_directory { /* MappedDirectory; Port absent: below the VM's virtio-9p export root (ours) */
 	char *mount_path;
 	int32_t port;
 	char *share_name;
 	bool read_only;
 };
 
-struct gcs_layer { char *path; };
-struct gcs_combined_layers {	/* CombinedLayers */
+struct gcs_layer {
+	char *path;
+};
+struct gcs_combined_layers { /* CombinedLayers */
 	char *container_id;
-	char *root_path;	/* ContainerRootPath */
-	struct gcs_layer *layers;	/* top-most first */
+	char *root_path; /* ContainerRootPath */
+	struct gcs_layer *layers; /* top-most first */
 	size_t n_layers;
 	char *scratch_path;
 };
 
 struct gcs_exit_notification {
 	struct gcs_base base;
-	char *type;		/* "GracefulExit", "ForcedExit", "UnexpectedExit" */
-	char *operation;	/* "None" */
+	char *type; /* "GracefulExit", "ForcedExit", "UnexpectedExit" */
+	char *operation; /* "None" */
 	int32_t result;
 	char *result_info;
 };

@@ -16,34 +16,35 @@ struct json_object;
  * what a table does not name is skipped. Depth is at most 32, a text at most JSON_TEXT_MAX bytes and JSON_ITEMS_MAX values.
  */
 
-enum { JSON_TEXT_MAX = 4 << 20, JSON_ITEMS_MAX = 65536 };
+enum { JSON_TEXT_MAX = 4 << 20,
+       JSON_ITEMS_MAX = 65536 };
 
 /**
  * enum json_form - C type of a field, and its JSON form
  */
 enum json_form {
-	JSON_BOOL,	/* bool */
-	JSON_U8,	/* uint8_t: number in range */
-	JSON_U16,	/* uint16_t */
-	JSON_U32,	/* uint32_t */
-	JSON_U64,	/* uint64_t, exact up to 2^64-1 */
-	JSON_I32,	/* int32_t */
-	JSON_I64,	/* int64_t */
-	JSON_STRING,	/* char * (owned, NULL when absent) */
-	JSON_STRINGS,	/* char ** (strv, owned) */
-	JSON_OBJECT,	/* an embedded struct of @sub */
-	JSON_POINTER,	/* struct of @sub *, owned; NULL when absent or null */
-	JSON_ARRAY,	/* struct of @sub *, owned; the count is a size_t at @count */
-	JSON_U32S,	/* uint32_t *, owned; count at @count */
-	JSON_MAP,	/* char ** of "key=value" (strv, owned): an object of strings, in order */
-	JSON_RAW,	/* struct json_object *, owned (one reference): any value */
-	JSON_TEXT,	/* struct of @sub *, owned: a string that holds the JSON of an object */
+	JSON_BOOL, /* bool */
+	JSON_U8, /* uint8_t: number in range */
+	JSON_U16, /* uint16_t */
+	JSON_U32, /* uint32_t */
+	JSON_U64, /* uint64_t, exact up to 2^64-1 */
+	JSON_I32, /* int32_t */
+	JSON_I64, /* int64_t */
+	JSON_STRING, /* char * (owned, NULL when absent) */
+	JSON_STRINGS, /* char ** (strv, owned) */
+	JSON_OBJECT, /* an embedded struct of @sub */
+	JSON_POINTER, /* struct of @sub *, owned; NULL when absent or null */
+	JSON_ARRAY, /* struct of @sub *, owned; the count is a size_t at @count */
+	JSON_U32S, /* uint32_t *, owned; count at @count */
+	JSON_MAP, /* char ** of "key=value" (strv, owned): an object of strings, in order */
+	JSON_RAW, /* struct json_object *, owned (one reference): any value */
+	JSON_TEXT, /* struct of @sub *, owned: a string that holds the JSON of an object */
 };
 
 enum {
-	JSON_REQUIRED = 1,	/* absent or null is an error */
-	JSON_OMITEMPTY = 2,	/* not written when false, 0, NULL or empty; an embedded struct always is (as in Go) */
-	JSON_GUID = 4,		/* an absent string is written as the null GUID */
+	JSON_REQUIRED = 1, /* absent or null is an error */
+	JSON_OMITEMPTY = 2, /* not written when false, 0, NULL or empty; an embedded struct always is (as in Go) */
+	JSON_GUID = 4, /* an absent string is written as the null GUID */
 };
 
 /*

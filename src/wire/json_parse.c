@@ -30,7 +30,11 @@ struct scan {
 size_t json_utf8_len(const unsigned char *s, size_t len)
 {
 	unsigned c = len ? s[0] : 0;
-	size_t n = c < 0x80 ? 1 : c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
+	size_t n = c < 0x80 ? 1 : c < 0xC2 ? 0
+			  : c < 0xE0       ? 2
+			  : c < 0xF0       ? 3
+			  : c < 0xF5       ? 4
+					   : 0;
 
 	if (!len || n > len)
 		return 0;

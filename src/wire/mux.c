@@ -15,7 +15,9 @@
 
 /* The channel: handshake, frames in and out, listeners and dials. */
 
-enum { NOT_OVER = 1, ROUNDS = 4, IN_ROOM = MUX_HEADER + MUX_DATA_MAX };
+enum { NOT_OVER = 1,
+       ROUNDS = 4,
+       IN_ROOM = MUX_HEADER + MUX_DATA_MAX };
 
 static void destroy(struct mux *m)
 {
@@ -367,7 +369,8 @@ static void on_channel(int fd, uint32_t events, void *arg)
 	for (int i = 0; i < ROUNDS && !m->freed && m->why == NOT_OVER; i++) {
 		/* what is left over is less than a frame: there is always room for MUX_IN_MAX more */
 		ssize_t n = read(m->fd, m->in + m->in_len, MUX_IN_MAX);
-		int r = n > 0 ? 0 : n < 0 ? -errno : 0;
+		int r = n > 0 ? 0 : n < 0 ? -errno
+					  : 0;
 
 		if (r == -EAGAIN || r == -EINTR)
 			break;

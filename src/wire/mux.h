@@ -37,7 +37,9 @@
  * stream (or ECONNRESET, when what it wrote was not all sent) when it reads, and like EPIPE when it writes.
  */
 
-enum { MUX_WINDOW = 256 << 10, MUX_DATA_MAX = 32 << 10, MUX_STREAMS_MAX = 4096 };
+enum { MUX_WINDOW = 256 << 10,
+       MUX_DATA_MAX = 32 << 10,
+       MUX_STREAMS_MAX = 4096 };
 
 struct mux;
 

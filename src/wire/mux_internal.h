@@ -18,9 +18,9 @@ struct loop_watch;
 
 enum {
 	MUX_BUCKETS = 1024,
-	MUX_IN_MAX = 256 << 10,	  /* read from the channel at a time */
-	MUX_BACKLOG = 256 << 10,  /* with that much unwritten, no more data is read from the streams */
-	MUX_OUT_MAX = 2 << 20,	  /* with that much unwritten the peer is out of order: it makes us answer and reads nothing */
+	MUX_IN_MAX = 256 << 10, /* read from the channel at a time */
+	MUX_BACKLOG = 256 << 10, /* with that much unwritten, no more data is read from the streams */
+	MUX_OUT_MAX = 2 << 20, /* with that much unwritten the peer is out of order: it makes us answer and reads nothing */
 	MUX_CREDIT_STEP = MUX_WINDOW / 4,
 };
 

@@ -305,10 +305,8 @@ END_TEST
 START_TEST(a_failure_is_written_with_its_record)
 {
 	char message[] = "no <way>", module[] = "gcs";
-	struct gcs_error_record record = { .result = INT32_MIN, .message = message, .module = module,
-					   .line = UINT32_MAX };
-	struct gcs_reply reply = { .result = (int32_t)HR_FAIL, .error_message = message, .records = &record,
-				   .n_records = 1 };
+	struct gcs_error_record record = { .result = INT32_MIN, .message = message, .module = module, .line = UINT32_MAX };
+	struct gcs_reply reply = { .result = (int32_t)HR_FAIL, .error_message = message, .records = &record, .n_records = 1 };
 
 	assert_encodes(&gcs_reply_table, &reply,
 		       "{\"Result\":-2147467259,\"ErrorMessage\":\"no <way>\",\"ErrorRecords\":[{\"Result\":-2147483648,"

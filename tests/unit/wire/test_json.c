@@ -40,18 +40,21 @@ static const struct json_field inner_fields[] = {
 };
 static const struct json_table inner_table = { "inner", sizeof(struct inner), inner_fields, ARRAY_SIZE(inner_fields) };
 
-#define ROW(key, form, member, ...) { .name = key, .type = form, .offset = offsetof(struct all, member), __VA_ARGS__ }
-#define ROWS(f)                                                                                                   \
-	ROW("Flag", JSON_BOOL, flag, .flags = f), ROW("U8", JSON_U8, u8, .flags = f),                             \
-		ROW("U16", JSON_U16, u16, .flags = f), ROW("U32", JSON_U32, u32, .flags = f),                     \
-		ROW("U64", JSON_U64, u64, .flags = f), ROW("I32", JSON_I32, i32, .flags = f),                     \
-		ROW("I64", JSON_I64, i64, .flags = f), ROW("String", JSON_STRING, string, .flags = f),            \
-		ROW("Strings", JSON_STRINGS, strings, .flags = f),                                                \
-		ROW("Pointer", JSON_POINTER, pointer, .flags = f, .sub = &inner_table),                           \
-		ROW("Array", JSON_ARRAY, array, .flags = f, .sub = &inner_table,                                  \
-		    .count = offsetof(struct all, n_array)),                                                      \
-		ROW("Numbers", JSON_U32S, numbers, .flags = f, .count = offsetof(struct all, n_numbers)),         \
-		ROW("Map", JSON_MAP, map, .flags = f), ROW("Raw", JSON_RAW, raw, .flags = f),                     \
+#define ROW(key, form, member, ...) \
+	{ \
+		.name = key, .type = form, .offset = offsetof(struct all, member), __VA_ARGS__ \
+	}
+#define ROWS(f) \
+	ROW("Flag", JSON_BOOL, flag, .flags = f), ROW("U8", JSON_U8, u8, .flags = f), \
+		ROW("U16", JSON_U16, u16, .flags = f), ROW("U32", JSON_U32, u32, .flags = f), \
+		ROW("U64", JSON_U64, u64, .flags = f), ROW("I32", JSON_I32, i32, .flags = f), \
+		ROW("I64", JSON_I64, i64, .flags = f), ROW("String", JSON_STRING, string, .flags = f), \
+		ROW("Strings", JSON_STRINGS, strings, .flags = f), \
+		ROW("Pointer", JSON_POINTER, pointer, .flags = f, .sub = &inner_table), \
+		ROW("Array", JSON_ARRAY, array, .flags = f, .sub = &inner_table, \
+		    .count = offsetof(struct all, n_array)), \
+		ROW("Numbers", JSON_U32S, numbers, .flags = f, .count = offsetof(struct all, n_numbers)), \
+		ROW("Map", JSON_MAP, map, .flags = f), ROW("Raw", JSON_RAW, raw, .flags = f), \
 		ROW("Text", JSON_TEXT, text, .flags = f, .sub = &inner_table)
 
 static const struct json_field all_fields[] = { ROWS(JSON_OMITEMPTY) };

@@ -17,7 +17,8 @@
 #include "loop/loop.h"
 #include "wire/mux_internal.h"
 
-enum { PORT = 0x40000000, BIG = 20 << 20 };
+enum { PORT = 0x40000000,
+       BIG = 20 << 20 };
 
 /* Two multiplexers at the ends of a channel; or one, and a peer that the test plays by hand. */
 static struct fixture {
@@ -527,7 +528,8 @@ CO static void put(enum mux_type type, uint32_t stream, uint32_t arg, const void
 /* The next frame from the host, payload to @data */
 CO static struct mux_frame get(uint8_t *data)
 {
-	uint8_t raw[MUX_HEADER], scratch[MUX_DATA_MAX];
+	static uint8_t scratch[MUX_DATA_MAX];
+	uint8_t raw[MUX_HEADER];
 	struct mux_frame fr;
 
 	ck_assert_int_eq(co_read_full(f.channel[1], raw, sizeof(raw)), 0);
@@ -567,7 +569,7 @@ static void open_by_hand(void)
 
 static void hand_frames(void)
 {
-	uint8_t data[MUX_DATA_MAX];
+	static uint8_t data[MUX_DATA_MAX];
 	struct mux_frame fr;
 
 	open_by_hand();
