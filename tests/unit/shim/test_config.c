@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "run.h"
+#include "runtimeoptions.pb-c.h"
+#include "wire/pb.h"
+
+static struct shim_config c;
+static struct err err;
+
+static void setup(void)
+{
+	memset(&err, 0, sizeof(err));
+	shim_config_init(&c);
+}
+
+static void teardown(void)
+{
+	shim_config_free(&c);
+}
+
+static int read_text(const char *text)
+{
+	return shim_config_text(&c, "test.conf", text, true, &err);
+}
+
+START_TEST(every_key_is_read)
+{
+	ck_assert_int_eq(read_text("# a comment\n[lcow]\nrun_dir = /r\nscratch_dir=/s\nboot_files = /b\n"
+				   "qemu = /q\nvhost_device_vsock = /v\nkernel_args = a=1 b\naccel = tcg\n"
+				   "transport = serial\nupper = host\nlog_level = debug\nmemory = 1G\n"
+				   "scratch = 64M\ncpus = 3\nqemu_user = 7\ndeny_writable_shares = yes\n"),
+			 0);
+	ck_assert_str_eq(c.run_dir, "/r");
+	ck_assert_str_eq(c.scratch_dir, "/s");
+	ck_assert_str_eq(c.boot_files, "/b");
+	ck_assert_str_eq(c.qemu, "/q");
+	ck_assert_str_eq(c.vhost_device_vsock, "/v");
+	ck_assert_str_eq(c.kernel_args, "a=1 b");
+	ck_assert_int_eq(c.accel, VM_ACCEL_TCG);
+	ck_assert_int_eq(c.transport, VM_TRANSPORT_SERIAL);
+	ck_assert_int_eq(c.upper, ROOTFS_UPPER_HOST);
+	ck_assert_int_eq(c.log_level, LOG_DEBUG);
+	ck_assert_uint_eq(c.memory_mb, 1024);
+	ck_assert_uint_eq(c.scratch_bytes, 64 << 20);
+	ck_assert_uint_eq(c.cpus, 3);
+	ck_assert_uint_eq(c.qemu_uid, 7);
+	ck_assert(c.deny_writable_shares);
+}
+END_TEST
+
+static const struct bad {
+	const char *text;
+	const char *says;
+} bad[] = {
+	{ "[lcow]\nrun_dir = here\n", "line 2: run_dir = here: an absolute path" },
+	{ "[lcow]\n\nboot_files = /a/../b\n", "line 3: boot_files" },
+	{ "[lcow]\nqemu =\n", "a program" },
+	{ "[lcow]\naccel = hvf\n", "auto, kvm or tcg" },
+	{ "[lcow]\ntransport = smoke\n", "vhost-vsock" },
+	{ "[lcow]\nupper = both\n", "guest or host" },
+	{ "[lcow]\nlog_level = loud\n", "trace" },
+	{ "[lcow]\nmemory = 1M\n", "64M" },
+	{ "[lcow]\nmemory = much\n", "64M" },
+	{ "[lcow]\nscratch = 4K\n", "16M" },
+	{ "[lcow]\ncpus = 0\n", "1 to 255" },
+	{ "[lcow]\nqemu_user = no such user\n", "user name" },
+	{ "[lcow]\ndeny_writable_shares = 2\n", "true or false" },
+	{ "[lcow]\ncolour = red\n", "unknown key colour" },
+	{ "[kata]\n", "test.conf, line 1" },
+	{ "[lcow]\nnonsense\n", "line 2" },
+	{ "cpus = 1\n", "line 1" },
+};
+
+START_TEST(what_is_wrong_is_said_with_its_line)
+{
+	ck_assert_int_eq(read_text(bad[_i].text), -ERR_INVALID);
+	ck_assert_msg(strstr(err.text, bad[_i].says) != NULL, "%s: %s", bad[_i].text, err.text);
+}
+END_TEST
+
+START_TEST(a_value_over_200_bytes_is_whole)
+{
+	char text[512] = "[lcow]\nkernel_args = ";
+	size_t head = strlen(text);
+
+	memset(text + head, 'x', 400);
+	ck_assert_int_eq(read_text(text), 0);
+	ck_assert_uint_eq(strlen(c.kernel_args), 400);
+}
+END_TEST
+
+START_TEST(directories_that_delete_must_know_are_the_hosts_to_set)
+{
+	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\nrun_dir = /r\n", false, &err), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "host's configuration"));
+	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\ncpus = 2\n", false, &err), 0);
+}
+END_TEST
+
+/* Options as containerd packs them. */
+static int read_options(const char *type, const char *path, const char *body)
+{
+	Runtimeoptions__V1__Options *o = pb_new(&runtimeoptions__v1__options__descriptor);
+	size_t len, any_len;
+	uint8_t *bytes, *packed;
+	Google__Protobuf__Any *any;
+	int r;
+
+	pb_str(&o->config_path, path);
+	pb_bytes(&o->config_body, body, strlen(body));
+	bytes = pb_pack(o, &len);
+	any = pb_any_raw(type, bytes, len);
+	packed = pb_pack(any, &any_len);
+	r = shim_config_options(&c, packed, any_len, &err);
+	free(bytes);
+	free(packed);
+	pb_free(any);
+	pb_free(o);
+	return r;
+}
+
+START_TEST(the_table_of_runtime_options_is_TOML_without_a_section)
+{
+	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", "",
+				      "TypeUrl = \"io.containerd.lcow.v2.Options\"\ncpus = 2\nmemory = \"1G\"\n"),
+			 0);
+	ck_assert_uint_eq(c.cpus, 2);
+	ck_assert_uint_eq(c.memory_mb, 1024);
+}
+END_TEST
+
+START_TEST(a_mistake_in_runtime_options_is_named)
+{
+	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", "", "cpus = 2\nmemory = \"1M\"\n"), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "line 2"));
+	ck_assert_int_lt(read_options("runtimeoptions.v1.Options", "/nonexistent.conf", ""), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent.conf"));
+}
+END_TEST
+
+START_TEST(options_of_another_type_are_none_of_ours)
+{
+	ck_assert_int_eq(read_options("containerd.runc.v1.Options", "", "cpus = 99999"), 0);
+	ck_assert_uint_eq(c.cpus, 1);
+}
+END_TEST
+
+int main(void)
+{
+	TCase *t = tcase_create("config");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, every_key_is_read);
+	tcase_add_loop_test(t, what_is_wrong_is_said_with_its_line, 0, ARRAY_SIZE(bad));
+	tcase_add_test(t, a_value_over_200_bytes_is_whole);
+	tcase_add_test(t, directories_that_delete_must_know_are_the_hosts_to_set);
+	tcase_add_test(t, the_table_of_runtime_options_is_TOML_without_a_section);
+	tcase_add_test(t, a_mistake_in_runtime_options_is_named);
+	tcase_add_test(t, options_of_another_type_are_none_of_ours);
+	return run_case(t, "shim config");
+}
