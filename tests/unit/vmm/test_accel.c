@@ -185,8 +185,7 @@ START_TEST(the_transport_is_one_that_the_guest_knows)
 	ck_assert_int_eq(transport_resolve(&cfg, &t, &err), 0);
 	ck_assert_int_eq(t, VM_TRANSPORT_SERIAL);
 	boot.serial = false;
-	cfg.vhost_device_vsock = qemu;
-	script("");
+	cfg.transport = VM_TRANSPORT_VHOST_USER_VSOCK;
 	ck_assert_int_eq(transport_resolve(&cfg, &t, &err), 0);
 	ck_assert_int_eq(t, VM_TRANSPORT_VHOST_USER_VSOCK);
 	cfg.transport = VM_TRANSPORT_SERIAL;
@@ -196,6 +195,27 @@ START_TEST(the_transport_is_one_that_the_guest_knows)
 	ck_assert_int_eq(transport_resolve(&cfg, &t, &err), -ERR_STATE);
 	cfg.transport = VM_TRANSPORT_VHOST_VSOCK;
 	ck_assert_int_eq(transport_resolve(&cfg, &t, &err), -ERR_STATE);
+}
+END_TEST
+
+START_TEST(the_daemon_for_vsock_is_used_only_when_asked_for)
+{
+	enum vm_transport t = VM_TRANSPORT_AUTO;
+	int r;
+
+	boot.serial = false;
+	boot.vsock = true;
+	cfg.vhost_device_vsock = qemu;
+	script("");
+	r = transport_resolve(&cfg, &t, &err);
+	if (access("/dev/vhost-vsock", R_OK | W_OK) == 0) {
+		ck_assert_int_eq(r, 0);
+		ck_assert_int_eq(t, VM_TRANSPORT_VHOST_VSOCK);
+	} else {
+		ck_assert_int_eq(r, -ERR_UNAVAILABLE);
+		ck_assert_int_eq(t, VM_TRANSPORT_AUTO);
+		ck_assert_msg(strstr(err.text, "vhost-user-vsock"), "%s", err.text);
+	}
 }
 END_TEST
 
@@ -216,6 +236,7 @@ int main(void)
 	tcase_add_test(tc, without_the_device_or_with_kvm_pvm_nothing_is_probed);
 	tcase_add_test(tc, what_is_asked_for_is_used_without_a_probe);
 	tcase_add_test(tc, the_transport_is_one_that_the_guest_knows);
+	tcase_add_test(tc, the_daemon_for_vsock_is_used_only_when_asked_for);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

@@ -447,6 +447,21 @@ START_TEST(a_QEMU_that_ends_at_once_is_quoted)
 }
 END_TEST
 
+START_TEST(privileges_are_gone_before_anything_is_executed)
+{
+	_cleanup_free_ char *script = str_printf("%s/qemu", dir);
+
+	cfg.qemu = script;
+	/* QEMU's own sandbox would hide what the jail forgets. */
+	text_put(script, "#!/bin/sh\ngrep -E 'NoNewPrivs|CapEff' /proc/self/status >&2\nexit 3\n");
+	ck_assert_int_eq(chmod(script, 0755), 0);
+	run(start_fails);
+	ck_assert_msg(strstr(err.text, "CapEff:?000000000000001f") || strstr(err.text, "CapEff:\t000000000000001f"), "%s",
+		      err.text);
+	ck_assert_msg(strstr(err.text, "NoNewPrivs:?1") || strstr(err.text, "NoNewPrivs:\t1"), "%s", err.text);
+}
+END_TEST
+
 START_TEST(memory_that_the_host_does_not_have_is_told_as_such)
 {
 	cfg.memory_mb = 64ull << 20;
@@ -536,6 +551,7 @@ int main(void)
 	tcase_add_test(tc, shares_appear_in_QEMU_s_namespace_with_their_flags);
 	tcase_add_test(tc, when_QEMU_is_killed_additions_fail_and_removals_succeed);
 	tcase_add_test(tc, a_QEMU_that_ends_at_once_is_quoted);
+	tcase_add_test(tc, privileges_are_gone_before_anything_is_executed);
 	tcase_add_test(tc, memory_that_the_host_does_not_have_is_told_as_such);
 	tcase_add_test(tc, a_QEMU_that_is_missing_is_named);
 	tcase_add_test(tc, QEMU_dies_with_its_shim);
