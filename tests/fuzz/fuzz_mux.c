@@ -56,7 +56,7 @@ static CO void dial(void *arg)
 {
 	int fd;
 
-	if (mux_dial(f.m, 7, &fd) >= 0)
+	if (f.m && mux_dial(f.m, 7, &fd) >= 0)
 		on_accept(fd, NULL);
 	f.dialling = false;
 }
