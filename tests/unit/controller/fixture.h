@@ -84,7 +84,7 @@ static inline void run_for(unsigned ms)
 
 static inline void run_all(void)
 {
-	for (int i = 0; co_count() > 0 && i < 2000; i++)
+	for (int i = 0; co_count() > 0 && i < 10000; i++)
 		run_for(1);
 	ck_assert_uint_eq(co_count(), 0);
 }

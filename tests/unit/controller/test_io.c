@@ -55,14 +55,14 @@ static void on_close(int stream, void *arg)
 
 static void open_all(void)
 {
-	struct stdio_paths p = {.in = paths[0], .out = paths[1], .err = paths[2]};
+	struct stdio_paths p = { .in = paths[0], .out = paths[1], .err = paths[2] };
 
 	ck_assert_int_eq(io_open(&p, &io, &err), 0);
 }
 
 static void start_all(void)
 {
-	int fds[3] = {guest[0][0], guest[1][0], guest[2][0]};
+	int fds[3] = { guest[0][0], guest[1][0], guest[2][0] };
 
 	ck_assert_int_eq(io_start(io, fds, on_close, NULL, &err), 0);
 }
@@ -108,7 +108,7 @@ END_TEST
 
 START_TEST(an_empty_path_is_no_stream)
 {
-	struct stdio_paths p = {.in = "", .out = paths[1]};
+	struct stdio_paths p = { .in = "", .out = paths[1] };
 
 	ck_assert_int_eq(io_open(&p, &io, &err), 0);
 	ck_assert(!io_wants(io, 0) && io_wants(io, 1) && !io_wants(io, 2));
@@ -117,7 +117,7 @@ END_TEST
 
 START_TEST(a_path_that_is_missing_is_named_and_nothing_stays_open)
 {
-	struct stdio_paths p = {.in = paths[0], .out = "/nonexistent/out"};
+	struct stdio_paths p = { .in = paths[0], .out = "/nonexistent/out" };
 	int before = dup(0);
 
 	close(before);
@@ -133,7 +133,7 @@ END_TEST
 
 START_TEST(logging_drivers_are_refused_by_name)
 {
-	struct stdio_paths p = {.out = "binary:///bin/logger"};
+	struct stdio_paths p = { .out = "binary:///bin/logger" };
 
 	ck_assert_int_eq(io_open(&p, &io, &err), -ERR_UNIMPLEMENTED);
 	ck_assert_ptr_nonnull(strstr(err.text, "binary:///bin/logger"));
@@ -301,13 +301,13 @@ END_TEST
 START_TEST(a_file_uri_is_appended_to_and_its_parents_are_made)
 {
 	_cleanup_free_ char *uri = str_printf("file://%s/a/b/log", dir);
-	struct stdio_paths p = {.out = uri, .err = uri};
+	struct stdio_paths p = { .out = uri, .err = uri };
 	_cleanup_free_ char *text = NULL;
 	size_t len;
 
 	ck_assert_int_eq(io_open(&p, &io, &err), 0);
 
-	int fds[3] = {-EBADF, guest[1][0], guest[2][0]};
+	int fds[3] = { -EBADF, guest[1][0], guest[2][0] };
 
 	ck_assert_int_eq(io_start(io, fds, on_close, NULL, &err), 0);
 	put(guest[1][1], "out ");

@@ -106,7 +106,14 @@ static struct guest_process *on_free(struct guest_process *g)
 }
 
 static const struct process_ops ops = {
-	on_execute, on_pid, on_fd, on_close, on_on_exit, on_signal, on_resize, on_free,
+	on_execute,
+	on_pid,
+	on_fd,
+	on_close,
+	on_on_exit,
+	on_signal,
+	on_resize,
+	on_free,
 };
 
 /* ---- the fixture ---- */
@@ -201,7 +208,7 @@ static CO void close_stdin(void *arg)
 	*(int *)arg = 0;
 }
 
-static CO void delete(void *arg)
+static CO void delete (void *arg)
 {
 	*(int *)arg = process_delete(p, &err);
 }

@@ -67,8 +67,16 @@ static pid_t on_pid(void *ctx)
 }
 
 static const struct vm_ops ops = {
-	on_create,    on_listen,    on_boot,	   on_connect,	  on_disconnect,
-	on_terminate, on_drain_log, on_clean_exit, on_last_words, on_pid,
+	on_create,
+	on_listen,
+	on_boot,
+	on_connect,
+	on_disconnect,
+	on_terminate,
+	on_drain_log,
+	on_clean_exit,
+	on_last_words,
+	on_pid,
 };
 
 static void on_exit_event(void *arg)
@@ -86,7 +94,7 @@ struct call {
 static CO void create(void *arg)
 {
 	struct call *c = arg;
-	struct vm_config cfg = {.id = "v"};
+	struct vm_config cfg = { .id = "v" };
 
 	c->result = vm_create(vm, &cfg, false, &c->err);
 	c->done = true;
@@ -127,7 +135,7 @@ static int run(CO void (*what)(void *arg))
 
 static void setup(void)
 {
-	struct vm_events events = {.exited = on_exit_event};
+	struct vm_events events = { .exited = on_exit_event };
 
 	ck_assert_int_eq(loop_init(), 0);
 	fake_init(&f);
@@ -166,23 +174,23 @@ static const struct row {
 	int result;
 	enum vm_state to;
 } table[] = {
-	{VM_NOT_CREATED, create, 0, VM_CREATED},
-	{VM_NOT_CREATED, start, -ERR_STATE, VM_NOT_CREATED},
-	{VM_NOT_CREATED, terminate, 0, VM_NOT_CREATED},
-	{VM_NOT_CREATED, wait_end, -ERR_STATE, VM_NOT_CREATED},
-	{VM_CREATED, create, -ERR_STATE, VM_CREATED},
-	{VM_CREATED, start, 0, VM_RUNNING},
-	{VM_CREATED, terminate, 0, VM_TERMINATED},
-	{VM_RUNNING, create, -ERR_STATE, VM_RUNNING},
-	{VM_RUNNING, start, 0, VM_RUNNING},
-	{VM_RUNNING, terminate, 0, VM_TERMINATED},
-	{VM_INVALID, create, -ERR_STATE, VM_INVALID},
-	{VM_INVALID, start, -ERR_STATE, VM_INVALID},
-	{VM_INVALID, terminate, 0, VM_TERMINATED},
-	{VM_TERMINATED, create, -ERR_STATE, VM_TERMINATED},
-	{VM_TERMINATED, start, -ERR_STATE, VM_TERMINATED},
-	{VM_TERMINATED, terminate, 0, VM_TERMINATED},
-	{VM_TERMINATED, wait_end, 0, VM_TERMINATED},
+	{ VM_NOT_CREATED, create, 0, VM_CREATED },
+	{ VM_NOT_CREATED, start, -ERR_STATE, VM_NOT_CREATED },
+	{ VM_NOT_CREATED, terminate, 0, VM_NOT_CREATED },
+	{ VM_NOT_CREATED, wait_end, -ERR_STATE, VM_NOT_CREATED },
+	{ VM_CREATED, create, -ERR_STATE, VM_CREATED },
+	{ VM_CREATED, start, 0, VM_RUNNING },
+	{ VM_CREATED, terminate, 0, VM_TERMINATED },
+	{ VM_RUNNING, create, -ERR_STATE, VM_RUNNING },
+	{ VM_RUNNING, start, 0, VM_RUNNING },
+	{ VM_RUNNING, terminate, 0, VM_TERMINATED },
+	{ VM_INVALID, create, -ERR_STATE, VM_INVALID },
+	{ VM_INVALID, start, -ERR_STATE, VM_INVALID },
+	{ VM_INVALID, terminate, 0, VM_TERMINATED },
+	{ VM_TERMINATED, create, -ERR_STATE, VM_TERMINATED },
+	{ VM_TERMINATED, start, -ERR_STATE, VM_TERMINATED },
+	{ VM_TERMINATED, terminate, 0, VM_TERMINATED },
+	{ VM_TERMINATED, wait_end, 0, VM_TERMINATED },
 };
 
 START_TEST(each_row_of_the_state_table_holds)

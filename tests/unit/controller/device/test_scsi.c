@@ -40,7 +40,7 @@ static CO int on_eject(void *ctx, unsigned controller, unsigned lun, struct err 
 	return fake_call(ctx, err, "eject %u:%u", controller, lun);
 }
 
-static const struct scsi_ops ops = {on_attach, on_detach, on_mount, on_unmount, on_eject};
+static const struct scsi_ops ops = { on_attach, on_detach, on_mount, on_unmount, on_eject };
 
 static void setup(void)
 {
@@ -80,8 +80,8 @@ struct use {
 
 static void reserve(struct use *u)
 {
-	struct scsi_disk disk = {.path = u->path, .read_only = u->read_only};
-	struct scsi_mount mount = {.partition = u->partition, .read_only = u->read_only};
+	struct scsi_disk disk = { .path = u->path, .read_only = u->read_only };
+	struct scsi_mount mount = { .partition = u->partition, .read_only = u->read_only };
 
 	u->reserved = scsi_reserve(scsi, &disk, &mount, u->id, &u->err);
 }
@@ -102,7 +102,7 @@ static CO void unmap(void *arg)
 
 START_TEST(a_disk_is_attached_and_mounted_and_goes_in_reverse)
 {
-	struct use u = {.path = disks[0]};
+	struct use u = { .path = disks[0] };
 
 	reserve(&u);
 	ck_assert_int_eq(u.reserved, 0);
@@ -124,7 +124,7 @@ END_TEST
 
 START_TEST(the_same_partition_is_shared_and_goes_with_its_last_user)
 {
-	struct use a = {.path = disks[0], .read_only = true}, b = a;
+	struct use a = { .path = disks[0], .read_only = true }, b = a;
 	char link[96];
 
 	snprintf(link, sizeof(link), "%s/link", dir);
@@ -145,7 +145,7 @@ END_TEST
 
 START_TEST(partitions_of_a_disk_share_the_disk_only)
 {
-	struct use a = {.path = disks[0], .read_only = true, .partition = 1}, b = a;
+	struct use a = { .path = disks[0], .read_only = true, .partition = 1 }, b = a;
 
 	b.partition = 2;
 	reserve(&a);
@@ -163,7 +163,7 @@ END_TEST
 
 START_TEST(read_only_and_writable_are_two_disks)
 {
-	struct use a = {.path = disks[0], .read_only = true}, b = {.path = disks[0]};
+	struct use a = { .path = disks[0], .read_only = true }, b = { .path = disks[0] };
 
 	reserve(&a);
 	reserve(&b);
@@ -173,9 +173,9 @@ END_TEST
 
 START_TEST(other_settings_for_the_same_partition_are_refused)
 {
-	struct use a = {.path = disks[0]};
-	struct scsi_disk disk = {.path = disks[0]};
-	struct scsi_mount mount = {.filesystem = "xfs"};
+	struct use a = { .path = disks[0] };
+	struct scsi_disk disk = { .path = disks[0] };
+	struct scsi_mount mount = { .filesystem = "xfs" };
 	char id[UUID_LEN + 1];
 
 	reserve(&a);
@@ -187,7 +187,7 @@ END_TEST
 
 START_TEST(what_is_no_disk_is_refused)
 {
-	struct use a = {.path = dir}, b = {.path = "/nonexistent/disk"};
+	struct use a = { .path = dir }, b = { .path = "/nonexistent/disk" };
 
 	reserve(&a);
 	ck_assert_int_eq(a.reserved, -ERR_INVALID);
@@ -200,7 +200,7 @@ END_TEST
 
 START_TEST(a_reservation_that_was_never_mapped_frees_its_slot)
 {
-	struct use a = {.path = disks[0]};
+	struct use a = { .path = disks[0] };
 
 	reserve(&a);
 	in_coroutine(unmap, &a);
@@ -211,7 +211,7 @@ END_TEST
 
 START_TEST(a_failed_attach_refuses_others_and_drains)
 {
-	struct use a = {.path = disks[0]}, b = a, c = a;
+	struct use a = { .path = disks[0] }, b = a, c = a;
 
 	reserve(&a);
 	reserve(&b);
@@ -236,7 +236,7 @@ END_TEST
 
 START_TEST(a_failed_mount_drains_and_detaches_the_disk)
 {
-	struct use a = {.path = disks[0]};
+	struct use a = { .path = disks[0] };
 
 	reserve(&a);
 	f.fail_at = 2;
@@ -253,9 +253,9 @@ END_TEST
 /* _i is the call of the teardown that fails: unmount, eject, detach. */
 START_TEST(a_failed_teardown_goes_on_where_it_failed)
 {
-	static const char *const rest[] = {"unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;", "eject 0:0;detach 0:0;",
-					   "detach 0:0;"};
-	struct use a = {.path = disks[0]};
+	static const char *const rest[] = { "unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;", "eject 0:0;detach 0:0;",
+					    "detach 0:0;" };
+	struct use a = { .path = disks[0] };
 
 	reserve(&a);
 	in_coroutine(map, &a);
@@ -273,7 +273,7 @@ END_TEST
 
 START_TEST(different_disks_are_mapped_at_the_same_time)
 {
-	struct use a = {.path = disks[0]}, b = {.path = disks[1]};
+	struct use a = { .path = disks[0] }, b = { .path = disks[1] };
 
 	reserve(&a);
 	reserve(&b);
@@ -291,7 +291,7 @@ END_TEST
 
 START_TEST(the_same_disk_is_attached_once_for_two_at_the_same_time)
 {
-	struct use a = {.path = disks[0]}, b = a;
+	struct use a = { .path = disks[0] }, b = a;
 
 	reserve(&a);
 	reserve(&b);
@@ -309,7 +309,7 @@ END_TEST
 
 START_TEST(who_reserves_during_the_last_release_mounts_again)
 {
-	struct use a = {.path = disks[0]}, b = a;
+	struct use a = { .path = disks[0] }, b = a;
 
 	reserve(&a);
 	in_coroutine(map, &a);
@@ -359,7 +359,7 @@ END_TEST
 
 START_TEST(a_cancelled_wait_for_a_busy_disk_changes_nothing)
 {
-	struct use a = {.path = disks[0]}, b = a;
+	struct use a = { .path = disks[0] }, b = a;
 
 	reserve(&a);
 	reserve(&b);

@@ -33,7 +33,7 @@ static CO int on_unmount(void *ctx, const char *name, const char *guest_path, bo
 	return fake_call(ctx, err, "unmount %s", guest_path);
 }
 
-static const struct share_ops ops = {on_add, on_remove, on_mount, on_unmount};
+static const struct share_ops ops = { on_add, on_remove, on_mount, on_unmount };
 
 static void setup(void)
 {
@@ -87,7 +87,7 @@ static int reserve(struct use *u, const char *path, bool read_only)
 
 START_TEST(a_directory_is_added_and_mounted_and_goes_in_reverse)
 {
-	struct use u = {0};
+	struct use u = { 0 };
 
 	ck_assert_int_eq(reserve(&u, dir, true), 0);
 	in_coroutine(map, &u);
@@ -101,7 +101,7 @@ END_TEST
 
 START_TEST(a_single_file_is_found_below_its_share)
 {
-	struct use u = {0};
+	struct use u = { 0 };
 
 	ck_assert_int_eq(reserve(&u, one, true), 0);
 	in_coroutine(map, &u);
@@ -128,7 +128,7 @@ END_TEST
 
 START_TEST(a_name_is_never_used_again)
 {
-	struct use u = {0};
+	struct use u = { 0 };
 
 	reserve(&u, dir, true);
 	in_coroutine(unmap, &u);
@@ -141,7 +141,7 @@ END_TEST
 
 START_TEST(releasing_one_of_two_reservations_before_mapping_keeps_the_other)
 {
-	struct use a = {0}, b = {0};
+	struct use a = { 0 }, b = { 0 };
 
 	reserve(&a, dir, true);
 	reserve(&b, dir, true);
@@ -156,8 +156,8 @@ END_TEST
 /* _i is the call that fails: add, mount. */
 START_TEST(a_failed_share_refuses_others_and_drains)
 {
-	static const char *const drained[] = {"", "remove 0;"};
-	struct use a = {0}, b = {0}, c = {0};
+	static const char *const drained[] = { "", "remove 0;" };
+	struct use a = { 0 }, b = { 0 }, c = { 0 };
 
 	reserve(&a, dir, true);
 	reserve(&b, dir, true);
@@ -183,8 +183,8 @@ END_TEST
 /* _i is the call of the teardown that fails: unmount, remove. */
 START_TEST(a_failed_teardown_goes_on_where_it_failed)
 {
-	static const char *const rest[] = {"unmount /run/mounts/plan9/0;remove 0;", "remove 0;"};
-	struct use a = {0};
+	static const char *const rest[] = { "unmount /run/mounts/plan9/0;remove 0;", "remove 0;" };
+	struct use a = { 0 };
 
 	reserve(&a, dir, true);
 	in_coroutine(map, &a);
@@ -201,7 +201,7 @@ END_TEST
 
 START_TEST(who_reserves_during_the_last_release_mounts_again)
 {
-	struct use a = {0}, b = {0};
+	struct use a = { 0 }, b = { 0 };
 
 	reserve(&a, dir, true);
 	in_coroutine(map, &a);
@@ -233,7 +233,7 @@ END_TEST
 
 START_TEST(what_does_not_exist_is_refused_by_name)
 {
-	struct use u = {0};
+	struct use u = { 0 };
 
 	ck_assert_int_eq(reserve(&u, "/nonexistent/share", true), -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(u.err.text, "/nonexistent/share"));
