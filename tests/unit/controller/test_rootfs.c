@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/rootfs.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+
+#include <json-c/json.h>
+
+#include "controller/fakevm.h"
+#include "wire/json.h"
+
+/*
+ * Overlays and binds are really mounted, in a mount namespace of the test's own; without the right to make one, the tests are
+ * skipped.
+ */
+
+enum { SKIPPED = 77 };
+
+static struct rootfs rootfs;
+static struct container_request request;
+static struct rootfs_mount mount_entry;
+static char *options[8];
+static struct err err;
+
+static void setup(void)
+{
+	fake_vm_init();
+	memset(&err, 0, sizeof(err));
+	memset(&rootfs, 0, sizeof(rootfs));
+	memset(options, 0, sizeof(options));
+	mount_entry = (struct rootfs_mount){ .options = options };
+	request = (struct container_request){ .bundle = vm.bundle, .rootfs = &mount_entry, .n_rootfs = 1 };
+}
+
+static void teardown(void)
+{
+	rootfs_drop_host(&rootfs);
+	json_put(request.spec);
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		free(options[i]);
+	fake_vm_free();
+}
+
+static CO void prepare(void *arg)
+{
+	*(int *)arg = rootfs_prepare(&rootfs, &vm.env, "c1", "p1", &request, &err);
+}
+
+static CO void uncombine_and_release(void *arg)
+{
+	int *r = arg;
+
+	*r = rootfs_uncombine(&rootfs, &vm.env, "c1", &err);
+	if (*r >= 0)
+		*r = rootfs_release(&rootfs, &vm.env, &err);
+}
+
+static int run(CO void (*what)(void *arg))
+{
+	int result = 1;
+
+	in_coroutine(what, &result);
+	return result;
+}
+
+static void set_mount(const char *type, const char *source)
+{
+	mount_entry.type = type;
+	mount_entry.source = source;
+}
+
+static void add_option(const char *option)
+{
+	size_t i = 0;
+
+	while (options[i])
+		i++;
+	ck_assert_uint_lt(i + 1, ARRAY_SIZE(options));
+	options[i] = mem_strdup(option);
+}
+
+static void set_root(const char *path)
+{
+	request.n_rootfs = 0;
+	request.spec = json_object_new_object();
+	if (!path)
+		return;
+
+	struct json_object *root = json_object_new_object();
+
+	json_object_object_add(root, "path", json_object_new_string(path));
+	json_object_object_add(request.spec, "root", root);
+}
+
+static char *make_image(const char *name)
+{
+	fake_file(name, "an image");
+	return str_printf("%s/%s", vm.dir, name);
+}
+
+/* Releases it and sees that nothing is left. */
+static void release_all(void)
+{
+	ck_assert_int_eq(run(uncombine_and_release), 0);
+	fake_nothing_reserved();
+	ck_assert_ptr_null(rootfs.host_mount);
+}
+
+static bool is_mount(const char *name)
+{
+	struct stat a, b;
+	_cleanup_free_ char *path = str_printf("%s/%s", vm.dir, name), *up = str_printf("%s/..", path);
+
+	ck_assert_int_eq(stat(path, &a), 0);
+	ck_assert_int_eq(stat(up, &b), 0);
+	if (a.st_dev != b.st_dev)
+		return true;
+
+	/* A bind mount within one file system shows in the table only. */
+	_cleanup_free_ char *table = NULL, *needle = str_printf(" %s ", path);
+	size_t len;
+
+	ck_assert_int_eq(file_read("/proc/self/mountinfo", 1 << 20, &table, &len), 0);
+	return strstr(table, needle);
+}
+
+/* ---- no mount: the bundle's own root ---- */
+
+START_TEST(a_directory_is_shared_read_only_below_a_scratch_disk)
+{
+	set_root("rootfs");
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "share 0 rootfs ro;mount 0;attach 0:0 c1.img rw;mount 0:0 ensure;"
+			 "combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_0_0/scratch/p1/c1;");
+	ck_assert_str_eq(rootfs.guest_path, "/run/gcs/pods/p1/c1/rootfs");
+	ck_assert_str_eq(rootfs.scratch_dir, "/run/mounts/scsi/0_0_0/scratch/p1/c1");
+	ck_assert(!rootfs.read_only);
+	release_all();
+}
+END_TEST
+
+START_TEST(with_the_upper_on_the_host_a_directory_is_shared_writable_by_itself)
+{
+	vm.env.upper = ROOTFS_UPPER_HOST;
+	set_root("rootfs");
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "share 0 rootfs rw;mount 0;");
+	ck_assert_str_eq(rootfs.guest_path, "/run/mounts/plan9/0");
+	ck_assert_ptr_null(rootfs.scratch_image);
+	release_all();
+}
+END_TEST
+
+START_TEST(an_absolute_root_need_not_be_in_the_bundle)
+{
+	_cleanup_free_ char *path = str_printf("%s/volume", vm.dir);
+
+	set_root(path);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert(str_starts(fake_calls(&vm.f), "share 0 volume ro;"));
+	release_all();
+}
+END_TEST
+
+static const char *const bad_roots[] = { NULL, "", "missing", "../file" };
+
+START_TEST(a_root_that_is_no_directory_is_refused)
+{
+	set_root(bad_roots[_i]);
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+	release_all();
+}
+END_TEST
+
+/* ---- images ---- */
+
+static const struct {
+	const char *type;
+	const char *option;
+	const char *calls;
+	bool read_only;
+} images[] = {
+	{ "ext4", "rw", "attach 0:0 image rw;mount 0:0;", false },
+	{ "xfs", NULL, "attach 0:0 image rw;mount 0:0;", false },
+	{ "ext4", "ro",
+	  "attach 0:0 image ro;mount 0:0 ro;attach 0:1 c1.img rw;mount 0:1 ensure;"
+	  "combine /run/mounts/scsi/0_0_0 at /run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;",
+	  true },
+	{ "erofs", NULL,
+	  "attach 0:0 image ro;mount 0:0 ro;attach 0:1 c1.img rw;mount 0:1 ensure;"
+	  "combine /run/mounts/scsi/0_0_0 at /run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;",
+	  true },
+};
+
+START_TEST(an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk)
+{
+	_cleanup_free_ char *image = make_image("image");
+
+	set_mount(images[_i].type, image);
+	if (images[_i].option)
+		add_option(images[_i].option);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), images[_i].calls);
+	ck_assert_str_eq(rootfs.guest_path, images[_i].read_only ? "/run/gcs/pods/p1/c1/rootfs" : "/run/mounts/scsi/0_0_0");
+	ck_assert(rootfs.read_only == images[_i].read_only);
+	release_all();
+	ck_assert(fake_exists("image"));
+}
+END_TEST
+
+/* ---- what is refused ---- */
+
+static const struct {
+	const char *type, *source, *target, *option;
+	const char *text;
+} refused[] = {
+	{ "windows-layer", "/x", NULL, NULL, "unrecognized rootfs mount type: windows-layer" },
+	{ NULL, "/x", NULL, NULL, "unrecognized rootfs mount type" },
+	{ "bind", "", NULL, NULL, "no source" },
+	{ "bind", NULL, NULL, NULL, "no source" },
+	{ "bind", "/x", "/etc", NULL, "target" },
+	{ "ext4", "/nonexistent", NULL, NULL, "/nonexistent" },
+	{ "ext4", "/dev/null", NULL, NULL, "/dev/null" },
+	{ "overlay", "overlay", NULL, "X-containerd.mkfs.fs=ext4", "X-containerd.mkfs.fs" },
+};
+
+START_TEST(other_forms_are_refused_by_name)
+{
+	set_mount(refused[_i].type, refused[_i].source);
+	mount_entry.target = refused[_i].target;
+	if (refused[_i].option)
+		add_option(refused[_i].option);
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, refused[_i].text));
+	release_all();
+}
+END_TEST
+
+START_TEST(several_mounts_are_refused)
+{
+	struct rootfs_mount two[2] = { { .type = "ext4", .source = "/x" }, { .type = "overlay", .source = "y" } };
+
+	request.rootfs = two;
+	request.n_rootfs = 2;
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+}
+END_TEST
+
+START_TEST(options_over_a_page_are_refused_rather_than_cut)
+{
+	char *layers = mem_new0(4200, 1);
+
+	strcpy(layers, "lowerdir=");
+	memset(layers + 9, 'x', 4090);
+	set_mount("overlay", "overlay");
+	add_option("ro");
+	options[1] = layers;
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "over a page"));
+	ck_assert(!fake_exists("work/c1"));
+}
+END_TEST
+
+/* ---- mounts on the host ---- */
+
+static void set_overlay(void)
+{
+	char *low = fake_dir("low"), *up = fake_dir("up"), *wd = fake_dir("wd");
+
+	fake_file("low/below", "1");
+	fake_file("up/above", "2");
+	set_mount("overlay", "overlay");
+	options[0] = str_printf("workdir=%s", wd);
+	options[1] = str_printf("upperdir=%s", up);
+	options[2] = str_printf("lowerdir=%s", low);
+	free(low);
+	free(up);
+	free(wd);
+}
+
+START_TEST(an_overlay_is_mounted_on_the_host_and_goes_with_the_release)
+{
+	set_overlay();
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert(is_mount("work/c1/rootfs"));
+	ck_assert(fake_exists("work/c1/rootfs/below") && fake_exists("work/c1/rootfs/above"));
+	ck_assert(str_starts(fake_calls(&vm.f), "share 0 rootfs ro;mount 0;attach 0:0 c1.img rw;"));
+	ck_assert(!rootfs.read_only);
+	release_all();
+	ck_assert(fake_exists("low/below") && fake_exists("up/above"));
+}
+END_TEST
+
+START_TEST(a_bind_shows_its_source)
+{
+	_cleanup_free_ char *source = str_printf("%s/volume", vm.dir);
+
+	fake_file("volume/inside", "1");
+	set_mount("bind", source);
+	add_option("rbind");
+	add_option("rw");
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert(is_mount("work/c1/rootfs") && fake_exists("work/c1/rootfs/inside"));
+	release_all();
+	ck_assert(fake_exists("volume/inside"));
+}
+END_TEST
+
+START_TEST(a_read_only_mount_is_never_shared_writable)
+{
+	_cleanup_free_ char *source = str_printf("%s/volume", vm.dir);
+
+	vm.env.upper = ROOTFS_UPPER_HOST;
+	set_mount("bind", source);
+	add_option("ro");
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert(rootfs.read_only);
+	ck_assert(str_starts(fake_calls(&vm.f), "share 0 rootfs ro;mount 0;attach 0:0 c1.img rw;"));
+	release_all();
+}
+END_TEST
+
+START_TEST(a_mount_that_fails_leaves_no_mount_point)
+{
+	set_mount("bind", "/nonexistent/source");
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	release_all();
+}
+END_TEST
+
+/* _i is the call that fails after the overlay is up. */
+START_TEST(a_failure_after_the_mount_takes_the_mount_back)
+{
+	set_overlay();
+	vm.f.fail_at = (unsigned)_i + 1;
+	ck_assert_int_eq(run(prepare), -EIO);
+	release_all();
+	ck_assert(fake_exists("low/below") && fake_exists("up/above"));
+}
+END_TEST
+
+START_TEST(a_vm_that_is_gone_leaves_nothing_on_the_host)
+{
+	set_overlay();
+	ck_assert_int_eq(run(prepare), 0);
+	rootfs_drop_host(&rootfs);
+	ck_assert(!fake_exists("work/c1") && !fake_exists("scratch/c1.img"));
+	rootfs_drop_host(&rootfs);
+}
+END_TEST
+
+/* ---- the scratch image ---- */
+
+START_TEST(the_scratch_image_is_formatted_where_the_host_can)
+{
+	_cleanup_free_ char *image = str_printf("%s/scratch/c1.img", vm.dir);
+	uint8_t magic[2] = { 0 };
+
+	setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+	set_root("rootfs");
+	ck_assert_int_eq(run(prepare), 0);
+
+	int fd = open(image, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 16 << 20);
+	ck_assert_int_eq(st.st_mode & 07777, 0600);
+	ck_assert_int_eq(pread(fd, magic, 2, 1024 + 56), 2);
+	close(fd);
+	if (access("/usr/sbin/mkfs.ext4", X_OK) == 0 || access("/sbin/mkfs.ext4", X_OK) == 0)
+		ck_assert(magic[0] == 0x53 && magic[1] == 0xef);
+	release_all();
+}
+END_TEST
+
+START_TEST(a_scratch_image_of_the_same_name_is_never_overwritten)
+{
+	fake_file("scratch/c1.img", "somebody else's");
+	set_root("rootfs");
+	ck_assert_int_eq(run(prepare), -EEXIST);
+	ck_assert_int_eq(run(uncombine_and_release), 0);
+	ck_assert(fake_exists("scratch/c1.img"));
+}
+END_TEST
+
+START_TEST(a_release_that_fails_goes_on_with_the_rest_and_can_be_repeated)
+{
+	set_root("rootfs");
+	ck_assert_int_eq(run(prepare), 0);
+	/* Taking apart, then the scratch disk's unmount. */
+	vm.f.fail_at = vm.f.n_calls + 2;
+	ck_assert_int_eq(run(uncombine_and_release), -EIO);
+	ck_assert_uint_eq(shares_in_use(vm.env.shares), 0);
+	ck_assert_uint_eq(scsi_in_use(vm.env.scsi), 1);
+	ck_assert(fake_exists("scratch/c1.img"));
+	release_all();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("controller rootfs");
+	TCase *t = tcase_create("rootfs");
+
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		printf("skipped: no mount namespace can be made here\n");
+		return SKIPPED;
+	}
+	/* Not every file system can be an upper layer. */
+	if (mount("tmpfs", "/tmp", "tmpfs", 0, NULL) < 0)
+		return SKIPPED;
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_directory_is_shared_read_only_below_a_scratch_disk);
+	tcase_add_test(t, with_the_upper_on_the_host_a_directory_is_shared_writable_by_itself);
+	tcase_add_test(t, an_absolute_root_need_not_be_in_the_bundle);
+	tcase_add_loop_test(t, a_root_that_is_no_directory_is_refused, 0, ARRAY_SIZE(bad_roots));
+	tcase_add_loop_test(t, an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk, 0, ARRAY_SIZE(images));
+	tcase_add_loop_test(t, other_forms_are_refused_by_name, 0, ARRAY_SIZE(refused));
+	tcase_add_test(t, several_mounts_are_refused);
+	tcase_add_test(t, options_over_a_page_are_refused_rather_than_cut);
+	tcase_add_test(t, an_overlay_is_mounted_on_the_host_and_goes_with_the_release);
+	tcase_add_test(t, a_bind_shows_its_source);
+	tcase_add_test(t, a_read_only_mount_is_never_shared_writable);
+	tcase_add_test(t, a_mount_that_fails_leaves_no_mount_point);
+	tcase_add_loop_test(t, a_failure_after_the_mount_takes_the_mount_back, 0, 5);
+	tcase_add_test(t, a_vm_that_is_gone_leaves_nothing_on_the_host);
+	tcase_add_test(t, the_scratch_image_is_formatted_where_the_host_can);
+	tcase_add_test(t, a_scratch_image_of_the_same_name_is_never_overwritten);
+	tcase_add_test(t, a_release_that_fails_goes_on_with_the_rest_and_can_be_repeated);
+	suite_add_tcase(s, t);
+
+	SRunner *r = srunner_create(s);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}
