@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/mounts.h"
+
+#include <json-c/json.h>
+
+#include "controller/fakevm.h"
+#include "wire/json.h"
+
+static struct json_object *spec;
+static char **ids;
+static struct err err;
+
+static void setup(void)
+{
+	fake_vm_init();
+	memset(&err, 0, sizeof(err));
+	ids = NULL;
+}
+
+static CO void release(void *arg)
+{
+	for (char **id = ids; id && *id; id++)
+		ck_assert_int_eq(share_unmap(vm.env.shares, *id, NULL), 0);
+}
+
+/* What was reserved is in the list, whatever became of it. */
+static void teardown(void)
+{
+	in_coroutine(release, NULL);
+	fake_nothing_reserved();
+	strv_free(ids);
+	json_put(spec);
+	fake_vm_free();
+}
+
+static CO void map(void *arg)
+{
+	*(int *)arg = mounts_map(vm.env.shares, spec, &ids, &err);
+}
+
+/* $ in the entries is the fixture's directory. */
+static int map_entries(const char *entries)
+{
+	char text[2048];
+	struct buf b = { 0 };
+	int result = 1;
+
+	buf_addf(&b, "{\"mounts\":[");
+	for (const char *p = entries; *p; p++) {
+		if (*p == '$')
+			buf_addf(&b, "%s", vm.dir);
+		else
+			buf_add(&b, p, 1);
+	}
+	buf_addf(&b, "]}");
+	snprintf(text, sizeof(text), "%.*s", (int)b.len, (char *)b.data);
+	buf_free(&b);
+	ck_assert_msg(json_parse(text, strlen(text), &spec, &err) == 0, "%s", text);
+	in_coroutine(map, &result);
+	return result;
+}
+
+static const char *source_of(size_t n)
+{
+	return json_get_str(json_object_array_get_idx(json_get(spec, "mounts", NULL), n), "source");
+}
+
+START_TEST(a_directory_is_shared_and_its_source_becomes_the_guest_s)
+{
+	ck_assert_int_eq(map_entries("{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"$/volume\",\"options\":[\"rbind\"]}"), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "share 0 volume rw;mount 0;");
+	ck_assert_str_eq(source_of(0), "/run/mounts/plan9/0");
+}
+END_TEST
+
+START_TEST(a_file_is_shared_alone_and_its_name_joined)
+{
+	_cleanup_free_ char *calls = str_printf("share 0 file of %s ro;mount 0;", strrchr(vm.dir, '/') + 1);
+
+	ck_assert_int_eq(map_entries("{\"destination\":\"/f\",\"source\":\"$/file\",\"options\":[\"bind\",\"RO\"]}"), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), calls);
+	ck_assert_str_eq(source_of(0), "/run/mounts/plan9/0/file");
+}
+END_TEST
+
+START_TEST(two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one)
+{
+	fake_file("other", "y");
+	ck_assert_int_eq(map_entries("{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"$/file\"},"
+				     "{\"destination\":\"/b\",\"type\":\"bind\",\"source\":\"$/other\"},"
+				     "{\"destination\":\"/c\",\"type\":\"bind\",\"source\":\"$/file\"},"
+				     "{\"destination\":\"/d\",\"type\":\"bind\",\"source\":\"$/file\",\"options\":[\"ro\"]}"),
+			 0);
+	ck_assert_uint_eq(shares_in_use(vm.env.shares), 3);
+	ck_assert_uint_eq(strv_len(ids), 4);
+	ck_assert_str_eq(source_of(0), source_of(2));
+	ck_assert_str_ne(source_of(0), source_of(3));
+}
+END_TEST
+
+static const char *const passing[] = {
+	"{\"destination\":\"/x\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}",
+	"{\"destination\":\"/x\",\"type\":\"tmpfs\"}",
+	"{\"destination\":\"/x\",\"type\":\"proc\",\"source\":\"proc\"}",
+	"{\"destination\":\"/x\",\"type\":\"sysfs\",\"source\":\"sysfs\"}",
+	"{\"destination\":\"/x\",\"type\":\"cgroup\",\"source\":\"cgroup\"}",
+	"{\"destination\":\"/x\",\"type\":\"cgroup2\",\"source\":\"cgroup\"}",
+	"{\"destination\":\"/x\",\"type\":\"devpts\",\"source\":\"devpts\"}",
+	"{\"destination\":\"/x\",\"type\":\"mqueue\",\"source\":\"mqueue\"}",
+	"{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"sandbox:///a\"}",
+	"{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"sandbox-tmp:///a\"}",
+	"{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"hugepages://2M/a\"}",
+	"{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"uvm:///a\"}",
+};
+
+START_TEST(what_has_no_part_on_the_host_passes_unchanged)
+{
+	_cleanup_free_ char *before = str_printf("{\"mounts\":[%s]}", passing[_i]), *after = NULL;
+
+	ck_assert_int_eq(map_entries(passing[_i]), 0);
+	after = json_text(spec);
+	ck_assert_str_eq(after, before);
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+}
+END_TEST
+
+static const struct {
+	const char *entry;
+	const char *why;
+} refused[] = {
+	{ "{\"type\":\"bind\",\"source\":\"$/file\"}", "no destination" },
+	{ "{\"destination\":\"\",\"type\":\"bind\",\"source\":\"$/file\"}", "no destination" },
+	{ "{\"destination\":\"/x\",\"type\":\"bind\"}", "mount /x has no source" },
+	{ "{\"destination\":\"/x\",\"type\":\"nfs\",\"source\":\"h:/x\"}", "mount /x: type nfs is not supported" },
+	{ "{\"destination\":\"/x\",\"source\":\"$/file\"}", "mount /x: type \"\" is not supported" },
+	{ "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"$/missing\"}", "mount /x" },
+	{ "null", "no destination" },
+	{ "[]", "no destination" },
+	{ "{\"destination\":3}", "no destination" },
+};
+
+START_TEST(others_are_refused_by_name)
+{
+	ck_assert_int_eq(map_entries(refused[_i].entry), -ERR_INVALID);
+	ck_assert_msg(strstr(err.text, refused[_i].why), "%s", err.text);
+}
+END_TEST
+
+START_TEST(a_spec_without_mounts_needs_nothing)
+{
+	int result = 1;
+
+	ck_assert_int_eq(json_parse("{\"mounts\":{}}", 13, &spec, NULL), 0);
+	in_coroutine(map, &result);
+	ck_assert_int_eq(result, 0);
+	ck_assert_ptr_null(ids);
+}
+END_TEST
+
+/* _i is the call that fails: the first or the second mount's share or guest mount. */
+START_TEST(a_failure_keeps_what_was_reserved_in_the_list)
+{
+	vm.f.fail_at = (unsigned)_i + 1;
+	ck_assert_int_eq(map_entries("{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"$/file\"},"
+				     "{\"destination\":\"/b\",\"type\":\"bind\",\"source\":\"$/volume\"}"),
+			 -EIO);
+	ck_assert_uint_eq(strv_len(ids), _i < 2 ? 1 : 2);
+	ck_assert_ptr_nonnull(strstr(err.text, _i < 2 ? "mount /a" : "mount /b"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("controller mounts");
+	TCase *t = tcase_create("mounts");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_directory_is_shared_and_its_source_becomes_the_guest_s);
+	tcase_add_test(t, a_file_is_shared_alone_and_its_name_joined);
+	tcase_add_test(t, two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one);
+	tcase_add_loop_test(t, what_has_no_part_on_the_host_passes_unchanged, 0, ARRAY_SIZE(passing));
+	tcase_add_loop_test(t, others_are_refused_by_name, 0, ARRAY_SIZE(refused));
+	tcase_add_test(t, a_spec_without_mounts_needs_nothing);
+	tcase_add_loop_test(t, a_failure_keeps_what_was_reserved_in_the_list, 0, 4);
+	suite_add_tcase(s, t);
+
+	SRunner *r = srunner_create(s);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/spec.h"
+
+#include <json-c/json.h>
+
+#include "controller/fixture.h"
+#include "wire/json.h"
+
+/* A section of the guest's spec that the given text becomes, as text. */
+static char *guest_spec(const char *text, const char *section)
+{
+	_cleanup_json_ struct json_object *in = NULL, *out = NULL;
+	_cleanup_free_ char *before = NULL, *after = NULL;
+	struct err err = { 0 };
+
+	ck_assert_msg(json_parse(text, strlen(text), &in, &err) == 0, "%s", err.text);
+	before = json_text(in);
+	ck_assert_int_eq(spec_for_guest(in, "/run/rootfs", "p1", &out, &err), 0);
+	/* The host's own copy is what it was. */
+	after = json_text(in);
+	ck_assert_str_eq(before, after);
+	return json_text(section ? json_get(out, section, NULL) : out);
+}
+
+static const struct {
+	const char *section;
+	const char *in;
+	const char *out;
+} rows[] = {
+	/* root */
+	{ "root", "{\"linux\":{},\"process\":{}}", "{\"path\":\"/run/rootfs\"}" },
+	{ "root", "{\"linux\":{},\"process\":{},\"root\":null}", "{\"path\":\"/run/rootfs\"}" },
+	{ "root", "{\"linux\":{},\"process\":{},\"root\":\"x\"}", "{\"path\":\"/run/rootfs\"}" },
+	{ "root", "{\"linux\":{},\"process\":{},\"root\":{\"path\":\"rootfs\",\"readonly\":true}}",
+	  "{\"path\":\"/run/rootfs\",\"readonly\":true}" },
+	/* what means something on the host only */
+	{ "hooks", "{\"linux\":{},\"process\":{},\"hooks\":{\"prestart\":[{\"path\":\"/x\"}]}}", "null" },
+	{ "process", "{\"linux\":{},\"process\":{\"args\":[\"a\"],\"apparmorProfile\":\"x\",\"selinuxLabel\":\"y\"}}",
+	  "{\"args\":[\"a\"]}" },
+	{ "linux",
+	  "{\"process\":{},\"linux\":{\"cgroupsPath\":\"/x\",\"mountLabel\":\"y\",\"intelRdt\":{},\"sysctl\":{\"a\":\"1\"}}}",
+	  "{\"sysctl\":{\"a\":\"1\"}}" },
+	{ "linux",
+	  "{\"process\":{},\"linux\":{\"namespaces\":[{\"type\":\"network\",\"path\":\"/proc/1/ns/net\"},{\"type\":\"mount\"},3]}}",
+	  "{\"namespaces\":[{\"type\":\"network\"},{\"type\":\"mount\"},3]}" },
+	/* resources */
+	{ "linux",
+	  "{\"process\":{},\"linux\":{\"resources\":{\"devices\":[],\"blockIO\":{},\"hugepageLimits\":[],\"network\":{},\"rdma\":{},"
+	  "\"pids\":{\"limit\":5},\"memory\":{\"limit\":9}}}}",
+	  "{\"resources\":{\"pids\":{\"limit\":5},\"memory\":{\"limit\":9}}}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{\"period\":0,\"quota\":0,\"shares\":2}}}}",
+	  "{\"resources\":{\"cpu\":{\"period\":100000,\"quota\":-1,\"shares\":2}}}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{\"period\":5,\"quota\":6}}}}",
+	  "{\"resources\":{\"cpu\":{\"period\":5,\"quota\":6}}}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{}}}}", "{\"resources\":{\"cpu\":{}}}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":[\"x\"]}}", "{\"resources\":[\"x\"]}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":\"x\"}}}", "{\"resources\":{\"cpu\":\"x\"}}" },
+	/* seccomp and privilege */
+	{ "linux", "{\"process\":{},\"linux\":{\"seccomp\":{\"x\":1}}}", "{\"seccomp\":{\"x\":1}}" },
+	{ "linux",
+	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":\"true\"},\"linux\":{\"seccomp\":{}}}",
+	  "{}" },
+	{ "linux",
+	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":\"false\"},\"linux\":{\"seccomp\":{}}}",
+	  "{\"seccomp\":{}}" },
+	/* windows */
+	{ "windows", "{\"process\":{},\"linux\":{}}", "null" },
+	{ "windows", "{\"process\":{},\"linux\":{},\"windows\":{\"layerFolders\":[\"x\"]}}", "null" },
+	{ "windows", "{\"process\":{},\"linux\":{},\"windows\":\"x\"}", "null" },
+	{ "windows",
+	  "{\"process\":{},\"linux\":{},\"windows\":{\"layerFolders\":[],\"devices\":[1],"
+	  "\"network\":{\"networkNamespace\":\"n\",\"endpointList\":[]}}}",
+	  "{\"network\":{\"networkNamespace\":\"n\"},\"devices\":[1]}" },
+	/* annotations */
+	{ "annotations", "{\"process\":{},\"linux\":{},\"annotations\":{\"a\":\"b\"}}", "{\"a\":\"b\"}" },
+	{ "annotations",
+	  "{\"process\":{},\"linux\":{},\"annotations\":{\"a\":\"b\",\"io.kubernetes.cri.sandbox-id\":\"old\"}}",
+	  "{\"a\":\"b\",\"io.kubernetes.cri.sandbox-id\":\"p1\"}" },
+	{ "annotations", "{\"process\":{},\"linux\":{},\"annotations\":\"x\"}", "\"x\"" },
+};
+
+START_TEST(the_guest_gets_what_means_something_there)
+{
+	_cleanup_free_ char *got = guest_spec(rows[_i].in, rows[_i].section);
+
+	ck_assert_str_eq(got, rows[_i].out);
+}
+END_TEST
+
+START_TEST(what_is_not_known_passes)
+{
+	_cleanup_free_ char *got = guest_spec("{\"ociVersion\":\"1.1.0\",\"linux\":{},\"process\":{},\"hostname\":\"h\",\"x\":[1,2.5]}",
+					      NULL);
+
+	ck_assert_str_eq(got, "{\"ociVersion\":\"1.1.0\",\"linux\":{},\"process\":{},\"hostname\":\"h\",\"x\":[1,2.5],"
+			      "\"root\":{\"path\":\"/run/rootfs\"}}");
+}
+END_TEST
+
+static const struct {
+	const char *in;
+	const char *why;
+} refused[] = {
+	{ "{\"process\":{}}", "linux" },
+	{ "{\"process\":{},\"linux\":[]}", "linux" },
+	{ "{\"linux\":{}}", "process" },
+	{ "{\"linux\":{},\"process\":\"sh\"}", "process" },
+	{ "[]", "linux" },
+};
+
+START_TEST(a_spec_without_its_sections_is_refused)
+{
+	_cleanup_json_ struct json_object *in = NULL, *out = NULL;
+	struct err err = { 0 };
+
+	ck_assert_int_eq(json_parse(refused[_i].in, strlen(refused[_i].in), &in, NULL), 0);
+	ck_assert_int_eq(spec_for_guest(in, "/r", "p1", &out, &err), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, refused[_i].why));
+	ck_assert_ptr_null(out);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("controller spec");
+	TCase *t = tcase_create("spec");
+
+	tcase_add_loop_test(t, the_guest_gets_what_means_something_there, 0, ARRAY_SIZE(rows));
+	tcase_add_test(t, what_is_not_known_passes);
+	tcase_add_loop_test(t, a_spec_without_its_sections_is_refused, 0, ARRAY_SIZE(refused));
+	suite_add_tcase(s, t);
+
+	SRunner *r = srunner_create(s);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}
