@@ -154,13 +154,29 @@ static char *read_record(const char *dir, const char *name)
 	return TAKE_PTR(text);
 }
 
+/*
+ * Out of the way in one step: a start that comes meanwhile finds it with its records, and ends whoever is removing it, or it
+ * finds nothing and makes a new one, which nobody else then touches.
+ */
+static int remove_run_dir(const char *path)
+{
+	_cleanup_free_ char *gone = str_printf("%s.gone", path);
+	int r = dir_remove(gone);
+
+	if (r < 0)
+		return r;
+	if (rename(path, gone) < 0 && errno != ENOENT)
+		return -errno;
+	return dir_remove(gone);
+}
+
 int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 {
 	static const char *const daemons[] = {"qemu.pid", "vsock.pid"};
 	int first = 0;
 
-	if (access(path, F_OK) < 0)
-		return errno == ENOENT ? 0 : err_sys(err, -errno, "run directory %s", path);
+	if (access(path, F_OK) < 0 && errno != ENOENT)
+		return err_sys(err, -errno, "run directory %s", path);
 
 	/* The shim first: nothing else appears once it is gone. It may have removed everything itself by then. */
 	int r = end_recorded(path, "shim.pid", grace_ms);
@@ -181,7 +197,7 @@ int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 	if (r < 0 && first == 0)
 		first = err_sys(err, r, "remove scratch images %s", scratch);
 	/* The records go last, and only when nothing that they name is left. */
-	r = first == 0 ? dir_remove(path) : 0;
+	r = first == 0 ? remove_run_dir(path) : 0;
 	if (r < 0)
 		first = err_sys(err, r, "remove run directory %s", path);
 	return first;
