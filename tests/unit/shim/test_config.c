@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/str.h"
@@ -151,6 +152,99 @@ START_TEST(options_of_another_type_are_none_of_ours)
 }
 END_TEST
 
+START_TEST(an_indented_line_is_a_line_of_its_own)
+{
+	ck_assert_int_eq(read_text("\xEF\xBB\xBF[lcow]\r\n\tkernel_args = a\r\n\t\tcpus = 2\r\n"), 0);
+	ck_assert_str_eq(c.kernel_args, "a");
+	ck_assert_uint_eq(c.cpus, 2);
+}
+END_TEST
+
+START_TEST(a_comment_begins_behind_a_blank)
+{
+	ck_assert_int_eq(read_text("[lcow]\n; one\nkernel_args = a;b ; two\ncpus = 2\t; three\nboot_files = /b;\n"), 0);
+	ck_assert_str_eq(c.kernel_args, "a;b");
+	ck_assert_uint_eq(c.cpus, 2);
+	ck_assert_str_eq(c.boot_files, "/b;");
+}
+END_TEST
+
+START_TEST(the_first_mistake_is_told_and_nothing_behind_it_is_read)
+{
+	ck_assert_int_eq(read_text("[lcow]\ncpus = 2\ncpus = x\nmemory = 1G\ncolour = red\n"), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "line 3: cpus = x"));
+	ck_assert_uint_eq(c.memory_mb, 512);
+}
+END_TEST
+
+static const struct {
+	const char *line;
+	const char *value; /* NULL: refused */
+} toml[] = {
+	{ "kernel_args = \"a b\"", "a b" },
+	{ "kernel_args = 'a \"b\" \\n'", "a \"b\" \\n" },
+	{ "kernel_args = \"a \\\"b\\\" \\\\n\"", "a \"b\" \\n" },
+	{ "kernel_args = \"a # b\" # c", "a # b" },
+	{ "kernel_args = 5 # c", "5" },
+	{ "kernel_args = \"\"", "" },
+	{ "  kernel_args = \"a\"", "a" },
+	{ "kernel_args = \"a", NULL },
+	{ "kernel_args = \"a\" b", NULL },
+	{ "kernel_args = \"a\\nb\"", NULL },
+	{ "kernel_args = \"a\\", NULL },
+	{ "[lcow]", NULL },
+	{ "; a", NULL },
+};
+
+START_TEST(values_of_the_table_are_TOML)
+{
+	_cleanup_free_ char *text = str_printf("ConfigPath = \"\"\n# a comment\n\n%s\n", toml[_i].line);
+
+	ck_assert_int_eq(read_options("types.containerd.io/runtimeoptions.v1.Options", "", text),
+			 toml[_i].value ? 0 : -ERR_INVALID);
+	if (toml[_i].value)
+		ck_assert_str_eq(c.kernel_args, toml[_i].value);
+	else
+		ck_assert_ptr_nonnull(strstr(err.text, "runtime options, line 4: "));
+}
+END_TEST
+
+START_TEST(a_table_that_is_too_long_is_refused)
+{
+	_cleanup_free_ char *text = mem_new0(1, 65538);
+
+	memset(text, '#', 65537);
+	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", "", text), -ERR_INVALID);
+}
+END_TEST
+
+START_TEST(a_file_that_options_name_is_read_and_must_exist)
+{
+	char path[] = "/tmp/test_config.XXXXXX";
+	int fd = mkstemp(path);
+	static const char text[] = "[lcow]\ncpus = 4\n", no_text[] = "[lcow]\n\0cpus = 5\n";
+
+	ck_assert_int_eq(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", path, "cpus = 3\n"), 0);
+	ck_assert_uint_eq(c.cpus, 4);
+	ck_assert_int_eq(pwrite(fd, no_text, sizeof(no_text) - 1, 0), sizeof(no_text) - 1);
+	close(fd);
+	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", path, ""), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "no text"));
+	unlink(path);
+	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", path, ""), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, path));
+}
+END_TEST
+
+START_TEST(a_host_file_that_the_environment_names_must_exist)
+{
+	setenv("LCOW_CONFIG", "/nonexistent/lcow.conf", 1);
+	ck_assert_int_eq(shim_config_host(&c, &err), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent/lcow.conf"));
+}
+END_TEST
+
 int main(void)
 {
 	TCase *t = tcase_create("config");
@@ -163,5 +257,12 @@ int main(void)
 	tcase_add_test(t, the_table_of_runtime_options_is_TOML_without_a_section);
 	tcase_add_test(t, a_mistake_in_runtime_options_is_named);
 	tcase_add_test(t, options_of_another_type_are_none_of_ours);
+	tcase_add_test(t, an_indented_line_is_a_line_of_its_own);
+	tcase_add_test(t, a_comment_begins_behind_a_blank);
+	tcase_add_test(t, the_first_mistake_is_told_and_nothing_behind_it_is_read);
+	tcase_add_loop_test(t, values_of_the_table_are_TOML, 0, ARRAY_SIZE(toml));
+	tcase_add_test(t, a_table_that_is_too_long_is_refused);
+	tcase_add_test(t, a_file_that_options_name_is_read_and_must_exist);
+	tcase_add_test(t, a_host_file_that_the_environment_names_must_exist);
 	return run_case(t, "shim config");
 }

@@ -174,6 +174,48 @@ START_TEST(a_new_sandbox_of_the_same_name_cleans_up_after_the_old_one)
 }
 END_TEST
 
+START_TEST(what_a_cleaner_that_was_killed_left_is_removed)
+{
+	_cleanup_free_ char *gone = str_printf("%s.gone/work", r.path), *top = str_printf("%s.gone", r.path);
+
+	ck_assert_int_eq(dir_make(gone, 0700), 0);
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+	ck_assert(!exists(top));
+	ck_assert_int_eq(dir_make(gone, 0700), 0);
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+	ck_assert(!exists(top) && !exists(r.path));
+}
+END_TEST
+
+START_TEST(the_records_stay_while_something_that_they_name_is_left)
+{
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	/* A socket that is a directory cannot be unlinked. */
+	ck_assert_int_eq(dir_make(r.socket, 0700), 0);
+	ck_assert_int_eq(dir_make(r.scratch, 0700), 0);
+	ck_assert_int_lt(rundir_clean(r.path, 0, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, r.socket));
+	ck_assert(exists(r.path) && !exists(r.scratch));
+	ck_assert_int_eq(rmdir(r.socket), 0);
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+	ck_assert(!exists(r.path));
+}
+END_TEST
+
+START_TEST(a_record_that_is_no_path_removes_nothing)
+{
+	_cleanup_free_ char *record = str_printf("%s/scratch", r.path);
+
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	ck_assert_int_eq(dir_make(r.scratch, 0700), 0);
+	ck_assert_int_eq(chdir(dir), 0);
+	ck_assert_int_eq(file_write(record, "scratch", 7, 0600), 0);
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+	ck_assert(exists(r.scratch));
+}
+END_TEST
+
 int main(void)
 {
 	TCase *t = tcase_create("rundir");
@@ -187,5 +229,8 @@ int main(void)
 	tcase_add_loop_test(t, a_broken_record_harms_nobody, 0, ARRAY_SIZE(broken));
 	tcase_add_test(t, a_directory_that_was_only_begun_is_removed);
 	tcase_add_test(t, a_new_sandbox_of_the_same_name_cleans_up_after_the_old_one);
+	tcase_add_test(t, what_a_cleaner_that_was_killed_left_is_removed);
+	tcase_add_test(t, the_records_stay_while_something_that_they_name_is_left);
+	tcase_add_test(t, a_record_that_is_no_path_removes_nothing);
 	return run_case(t, "shim rundir");
 }
