@@ -36,6 +36,7 @@ struct guest_process {
 /**
  * struct fake_vm - see above
  * @gone:	guest calls of containers answer -ERR_UNAVAILABLE
+ * @brief:	processes end as soon as they are started
  * @properties: answer to GetProperties
  * @processes:	those that were executed, in order
  * @dir:	holds work/, scratch/, bundle/rootfs/, volume/, file
@@ -43,6 +44,7 @@ struct guest_process {
 struct fake_vm {
 	struct fake f;
 	bool gone;
+	bool brief;
 	const char *properties;
 	struct guest_process *processes[FAKE_PROCESSES];
 	unsigned n_processes;
@@ -224,6 +226,10 @@ static void fake_close(struct guest_process *p, int stream)
 
 static void fake_on_exit(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg), void *arg)
 {
+	if (vm.brief) {
+		fn(0, false, arg);
+		return;
+	}
 	p->exited = fn;
 	p->arg = arg;
 }

@@ -47,6 +47,7 @@ static inline const char *fake_calls(struct fake *f)
 	return text;
 }
 
+__attribute__((format(printf, 3, 4)))
 static inline CO int fake_call(struct fake *f, struct err *err, const char *fmt, ...)
 {
 	char text[256];

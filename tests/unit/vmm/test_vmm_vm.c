@@ -530,8 +530,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("vmm vm");
-	TCase *tc = tcase_create("vm");
+	Suite *s;
+	TCase *tc;
 	SRunner *sr;
 	int failed;
 
@@ -541,6 +541,8 @@ int main(void)
 		fprintf(stderr, "%s\n", err.text);
 		return 77;
 	}
+	s = suite_create("vmm vm");
+	tc = tcase_create("vm");
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_vm_starts_and_is_terminated);
