@@ -2,9 +2,12 @@
 #include "gcs/crun.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +20,8 @@
 
 #define STATE_ROOT "/run/crun"
 #define CALLS_DIR "/run/gcs/crun"
+#define INSTALLED "/usr/bin/crun"
+#define SEALED "/run/gcs/crun-sealed"
 
 enum {
 	CALL_LIMIT_USEC = 120000000, /* an emulated CPU under load is slow, but not that slow */
@@ -43,6 +48,38 @@ static void call_end(struct call *c)
 	free(c->console);
 }
 
+/* A copy of crun that nobody can change any more. Its fd stays open for as long as the agent lives. */
+static int seal(void)
+{
+	_cleanup_fd_ int in = open(INSTALLED, O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int out = memfd_create("crun", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	_cleanup_free_ char *target = str_printf("/proc/%d/fd/%d", getpid(), out);
+	struct stat st;
+
+	if (in < 0 || out < 0 || fstat(in, &st) < 0)
+		return -errno;
+	for (off_t at = 0; at < st.st_size;) {
+		ssize_t n = sendfile(out, in, &at, (size_t)(st.st_size - at));
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+	}
+	if (fcntl(out, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0 ||
+	    symlink(target, SEALED) < 0)
+		return -errno;
+	(void)TAKE_FD(out);
+	return 0;
+}
+
+/*
+ * crun does not run from a file that a container might write to (CVE-2019-5736): it makes a copy of itself first, and
+ * starts again from there. From a sealed copy it starts at once, which halves the time of every call.
+ */
+static const char *program(void)
+{
+	return access(SEALED, X_OK) == 0 || seal() == 0 ? SEALED : "crun";
+}
+
 static int call_begin(struct call *c, struct err *err)
 {
 	_cleanup_free_ char *dir = str_printf(CALLS_DIR "/XXXXXX");
@@ -57,7 +94,7 @@ static int call_begin(struct call *c, struct err *err)
 	c->pid_file = str_printf("%s/pid", c->dir);
 	c->process_file = str_printf("%s/process.json", c->dir);
 	c->console = str_printf("%s/console.sock", c->dir);
-	strv_add(&c->argv, "crun");
+	strv_add(&c->argv, program());
 	strv_add(&c->argv, "--root=" STATE_ROOT);
 	strv_add(&c->argv, "--cgroup-manager=cgroupfs");
 	strv_addf(&c->argv, "--log=file:%s", c->log);

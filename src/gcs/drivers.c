@@ -20,7 +20,8 @@
 #define DEVICES_DIR "/sys/bus/virtio/devices"
 
 enum { EVENT_MAX = 8192,
-       KERNEL_GROUP = 1 };
+       KERNEL_GROUP = 1,
+       SETTLE_USEC = 3000000 };
 
 const char *drivers_module(const char *modalias)
 {
@@ -105,6 +106,13 @@ static int events_open(void)
 	return fd;
 }
 
+/* What was there at boot can wait; the first container, which wants the only CPU, can not. */
+static void present_main(void *arg)
+{
+	if (co_sleep(SETTLE_USEC) == 0)
+		load_present(arg);
+}
+
 static void drivers_main(void *arg)
 {
 	struct agent *a = arg;
@@ -115,7 +123,7 @@ static void drivers_main(void *arg)
 		return;
 	/* Listening comes before looking, so that nothing is missed between the two. */
 	fd = events_open();
-	load_present(a);
+	co_spawn("drivers at boot", present_main, a, USEC_NEVER);
 	if (fd < 0)
 		log_error("cannot follow device events: %s", strerror(-fd));
 	while (fd >= 0 && co_wait_fd(fd, EPOLLIN) >= 0) {

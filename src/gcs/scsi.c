@@ -19,6 +19,7 @@
 
 enum {
 	POLL_USEC = 5000,
+	SCAN_TURNS = 100, /* the disk is asked for again after so many polls */
 	DISCOVERY_USEC = 20000000, /* hot-added disks take 50 ms here; an emulated CPU under load takes long */
 	HOSTS_MAX = 64,
 };
@@ -118,6 +119,29 @@ static int find(const struct scsi_address *at, char **ret)
 	return 0;
 }
 
+static int scan_fn(void *arg)
+{
+	const struct scsi_address *at = arg;
+	int host = scsi_host_of(HOSTS_DIR, at->controller);
+	_cleanup_free_ char *path = str_printf(HOSTS_DIR "/host%d/scan", host);
+	_cleanup_free_ char *where = str_printf("0 0 %u\n", at->lun);
+
+	return host < 0 ? host : file_put(path, where);
+}
+
+/*
+ * The drivers do not scan by themselves, and a disk that was plugged before they were there has sent its event to nobody.
+ * Should this fail, the event of a disk that is plugged later still makes it appear.
+ */
+static CO void scan(const struct scsi_address *at)
+{
+	struct scsi_address copy = *at;
+	int r = worker_call(scan_fn, &copy);
+
+	if (r < 0)
+		log_debug("scan for SCSI %u:%u: %s", at->controller, at->lun, strerror(-r));
+}
+
 static int check(const struct scsi_address *at, struct err *err)
 {
 	if (at->controller < SCSI_CONTROLLERS_MAX && at->partition < 256)
@@ -136,10 +160,12 @@ int scsi_device(struct modules *m, const struct scsi_address *at, bool wait, cha
 	if (r < 0)
 		return r;
 	CO_LIMIT(DISCOVERY_USEC);
-	for (;;) {
+	for (unsigned turn = 0;; turn++) {
 		r = find(at, ret);
 		if (r != -ERR_NOT_FOUND || !wait)
 			break;
+		if (turn % SCAN_TURNS == 0)
+			scan(at);
 		r = co_sleep(POLL_USEC);
 		if (r < 0)
 			break;
