@@ -17,6 +17,8 @@
 
 enum {
 	CLOSE_LIMIT_USEC = 5000000, /* for the host to close its end after our half-close */
+	ASK_USEC = 10000, /* for the host to close, until a vsock is asked to: doubled each time */
+	ASK_MAX_USEC = 1000000,
 	TICK_USEC = 1000000, /* children that keep a dead process' output open get one tick */
 	STUCK_TICKS = 10, /* without progress: report the exit, go on copying */
 };
@@ -129,16 +131,54 @@ static void on_close_limit(void *arg)
 	stream_done(arg);
 }
 
+static bool is_vsock(int fd)
+{
+	int domain;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_VSOCK;
+}
+
+/*
+ * A host whose vsock is rust-vmm's daemon never hears of a half-close. The daemon passes on only the
+ * end of both directions, and takes notice of that only at a moment when it has no data left; so it is
+ * told again until the connection is gone. What is gone does not show in poll(2) after our own end of
+ * both directions; but vsock refuses out-of-band data only while it is connected.
+ */
+static void on_ask(void *arg)
+{
+	struct stream *st = arg;
+	char drop;
+
+	if (st->asked && (recv(st->sock, &drop, 1, MSG_OOB | MSG_DONTWAIT) >= 0 || errno != EOPNOTSUPP)) {
+		stream_done(st);
+		return;
+	}
+	st->closed = loop_watch_free(st->closed);
+	shutdown(st->sock, SHUT_RDWR);
+	if (st->asked <= CLOSE_LIMIT_USEC)
+		st->asked = st->asked ? 2 * st->asked : ASK_USEC;
+	loop_timer_set(st->close_limit, st->asked < ASK_MAX_USEC ? st->asked : ASK_MAX_USEC);
+	if (st->asked > CLOSE_LIMIT_USEC && st->active) {
+		log_warn("the host has not read all of a stream yet");
+		st->active = false;
+		check_drained(st->stdio, false); /* may free st */
+	}
+}
+
 /* The clean close of the protocol: half-close, then wait for the host to close, so that it has read all. */
 static void close_cleanly(struct stream *st)
 {
+	bool vsock = is_vsock(st->sock);
+
 	st->end = fd_close(st->end);
-	if (shutdown(st->sock, SHUT_WR) < 0 || st->stdio->pty >= 0 ||
+	if (shutdown(st->sock, SHUT_WR) < 0 || (st->stdio->pty >= 0 && !vsock) ||
 	    loop_watch_new(st->sock, EPOLLIN, on_host_closed, st, &st->closed) < 0) {
 		stream_done(st);
 		return;
 	}
-	st->close_limit = loop_timer_new(CLOSE_LIMIT_USEC, on_close_limit, st);
+	st->close_limit =
+		loop_timer_new(vsock ? ASK_USEC : CLOSE_LIMIT_USEC, vsock ? on_ask : on_close_limit, st);
 }
 
 static void on_discarded(struct relay *r, enum relay_end end, void *arg)

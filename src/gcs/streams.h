@@ -23,6 +23,7 @@ struct transport;
  * @relay:	copies between the two
  * @closed:	waits for the host to close after our half-close
  * @close_limit: not for ever
+ * @asked:	of a vsock: the next wait for the host to close (usec), 0 before it was asked to
  * @output:	from the process to the host
  * @active:	an output that must still reach the host before the exit may be reported
  */
@@ -33,6 +34,7 @@ struct stream {
 	struct relay *relay;
 	struct loop_watch *closed;
 	struct loop_timer *close_limit;
+	unsigned asked;
 	bool output;
 	bool active;
 };
