@@ -109,6 +109,20 @@ static void on_ended(struct child *c, int status, void *arg)
 	v->settle = loop_timer_new(SETTLE_USEC, on_settled, v);
 }
 
+/* QEMU would go on, with a guest that nobody can reach any more. */
+static void on_daemon_ended(struct child *c, int status, void *arg)
+{
+	struct vmm *v = arg;
+
+	if (v->dead)
+		return;
+	v->daemon_lost = true;
+	v->daemon_code = child_status_code(status);
+	log_error("vhost-device-vsock has ended, status %d: ending the VM", v->daemon_code);
+	if (v->child)
+		child_kill(v->child, SIGKILL);
+}
+
 static void on_event(const char *event, struct json_object *data, void *arg)
 {
 	struct vmm *v = arg;
@@ -250,6 +264,7 @@ CO int vmm_start(struct vmm *v, struct err *err)
 		r = transport_daemon(&v->cfg, &v->daemon, &v->channel_fd, err);
 		if (r < 0)
 			return r;
+		child_on_exit(v->daemon, on_daemon_ended, v);
 	}
 	r = qemu_spawn(v, &e, err);
 	v->channel_fd = fd_close(v->channel_fd);

@@ -14,7 +14,6 @@
 #include "loop/child.h"
 #include "vmm/channel_backend.h"
 #include "vmm/jail.h"
-#include "vmm/program.h"
 
 #define VHOST_VSOCK "/dev/vhost-vsock"
 #define DAEMON_USEC (5 * USEC_PER_SEC)
@@ -27,16 +26,11 @@ static int vhost_vsock_open(void)
 	return fd < 0 ? -errno : fd;
 }
 
-static bool has_program(const char *name)
-{
-	_cleanup_free_ char *path = str_empty(name) ? NULL : program_find(name);
-
-	return path;
-}
-
 /**
  * auto_resolve() - the multiplexer wherever the guest knows it: it needs nothing of the host, and two
- * VMs can use the same port. AF_VSOCK ports are the whole host's, so a second VM that wants port 109 would have to wait for the first
+ * VMs can use the same port. AF_VSOCK ports are the whole host's, so a second VM that wants port 109
+ * would have to wait for the first. The daemon is not used unless it is asked for: it has all of the
+ * guest's memory mapped
  */
 static int auto_resolve(const struct vm_config *cfg, enum vm_transport *ret, struct err *err)
 {
@@ -46,16 +40,12 @@ static int auto_resolve(const struct vm_config *cfg, enum vm_transport *ret, str
 		*ret = VM_TRANSPORT_SERIAL;
 		return 0;
 	}
-	if (has_program(cfg->vhost_device_vsock)) {
-		*ret = VM_TRANSPORT_VHOST_USER_VSOCK;
-		return 0;
-	}
 	fd = vhost_vsock_open();
 	if (fd < 0)
 		return err_set(
 			err, -ERR_UNAVAILABLE,
-			"the guest speaks AF_VSOCK only, and the host has neither vhost-device-vsock nor " VHOST_VSOCK
-			" (%s)",
+			"the guest speaks AF_VSOCK only, and open " VHOST_VSOCK
+			": %s; transport = vhost-user-vsock needs no such device",
 			strerror(-fd));
 	*ret = VM_TRANSPORT_VHOST_VSOCK;
 	return 0;

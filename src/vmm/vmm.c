@@ -178,6 +178,9 @@ char *vmm_last_words(const struct vmm *v)
 	_cleanup_free_ char *messages = tail_text(&v->messages, WORDS_MESSAGES);
 	_cleanup_free_ char *console = console_words(v);
 
+	/* What QEMU says is only how it noticed. */
+	if (v->daemon_lost)
+		return str_printf("vhost-device-vsock has ended, exit status %d", v->daemon_code);
 	return str_printf("%s%s%s%s%s", *messages ? "QEMU: " : "", messages, *messages && *console ? "; " : "",
 			  *console ? "console: " : "", console);
 }

@@ -35,6 +35,7 @@ struct slot {
  * @shares:	<run_dir>/shares
  * @channel_fd:	what QEMU inherits as the channel, -EBADF once it has
  * @daemon:	vhost-device-vsock, NULL without
+ * @daemon_lost: it ended before QEMU did, with exit status @daemon_code
  * @settle:	after QEMU's end, lets what it said before be read
  * @turns:	how many turns of the loop @settle still waits
  * @reason:	of the SHUTDOWN event, "" when there was none
@@ -57,6 +58,8 @@ struct vmm {
 	struct loop_timer *settle;
 	int turns;
 	char reason[32];
+	int daemon_code;
+	bool daemon_lost;
 	bool started;
 	bool dead;
 	struct co_event ended;
