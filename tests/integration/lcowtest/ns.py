@@ -14,6 +14,10 @@ import tempfile
 MARK = 'LCOWTEST_DIR'
 
 
+def inside():
+    return MARK in os.environ
+
+
 def enter():
     """Return the run's directory; the first call replaces the process by one inside the namespaces."""
     if MARK in os.environ:

@@ -8,7 +8,7 @@ import sys
 import time
 import unittest
 
-from . import case, ns, settings
+from . import case, debs, ns, settings
 
 
 def _tests(suite):
@@ -77,7 +77,7 @@ def main(folder):
                         help='only tests whose module.class.name matches; may be repeated')
     parser.add_argument('--list', action='store_true', help='print the names and end')
     options = parser.parse_args()
-    if not options.list:
+    if ns.inside():
         ns.enter()
         faulthandler.enable()
     suite = unittest.defaultTestLoader.discover(folder, 'test_*.py', folder)
@@ -86,6 +86,9 @@ def main(folder):
     if options.list:
         print('\n'.join(t.id() for t in chosen))
         return 0
+    if not ns.inside():
+        debs.fetch_for(chosen)
+        ns.enter()    # starts this program again inside
     print('runtime %s, shim %s' % (settings.RUNTIME, settings.shim_binary()), flush=True)
     begin = time.monotonic()
     result = _Result()
