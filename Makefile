@@ -52,7 +52,8 @@ bench: deps
 	tests/bench/bench
 
 install: uvm
-	meson install -C $(BUILD) --no-rebuild
+	$(MESON) --reconfigure $(BUILD)
+	meson install -C $(BUILD)
 	install -d $(DESTDIR)$(PREFIX)/lib/lcow/uvm $(DESTDIR)/etc/lcow
 	install -m 644 $(UVM)/* $(DESTDIR)$(PREFIX)/lib/lcow/uvm/
 	test -e $(DESTDIR)/etc/lcow/lcow.conf || install -m 644 packaging/lcow.conf $(DESTDIR)/etc/lcow/lcow.conf
