@@ -48,16 +48,24 @@ static bool exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
-/* A process that does nothing until it is ended. */
+/* A process that does nothing until it is ended; it has given up Check's handlers when this returns. */
 static pid_t sleeper(void)
 {
-	pid_t pid = fork();
+	int ready[2];
+	pid_t pid;
+	char byte;
 
+	ck_assert_int_eq(pipe(ready), 0);
+	pid = fork();
 	if (pid == 0) {
 		signal(SIGTERM, SIG_DFL);
-		pause();
+		if (write(ready[1], "", 1) == 1)
+			pause();
 		_exit(0);
 	}
+	close(ready[1]);
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
 	return pid;
 }
 
