@@ -122,11 +122,12 @@ static int path_lookup(const char *name, char **ret)
 
 static void signals_reset(void)
 {
-	struct sigaction def = { .sa_handler = SIG_DFL };
+	/* As rt_sigaction(2) takes it: handler, flags, restorer, mask. glibc refuses its own signals 32 and 33. */
+	static const unsigned long def[4];
 	sigset_t none;
 
 	for (int i = 1; i < _NSIG; i++)
-		sigaction(i, &def, NULL);
+		syscall(SYS_rt_sigaction, i, def, NULL, sizeof(def[3]));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
