@@ -13,12 +13,11 @@
 #include "wire/gcs.h"
 
 /*
- * A VM and a guest made of fakes, for what containers and their root file systems are built from. One struct fake notes all
- * calls, so that their order across disks, shares and guest can be seen.
+ * A VM and a guest made of fakes, for what containers and their root file systems are built from.
+ * One struct fake notes all calls, so that their order across disks, shares and guest can be seen.
  */
 
-enum { FAKE_PROCESSES = 8,
-       FAKE_FIRST_PID = 100 };
+enum { FAKE_PROCESSES = 8, FAKE_FIRST_PID = 100 };
 
 /**
  * struct guest_process - the fake's
@@ -58,9 +57,11 @@ static struct fake_vm vm;
 
 /* ---- disks ---- */
 
-static CO int fake_attach(void *ctx, unsigned controller, unsigned lun, const char *path, bool read_only, struct err *err)
+static CO int fake_attach(void *ctx, unsigned controller, unsigned lun, const char *path,
+			  bool read_only, struct err *err)
 {
-	return fake_call(&vm.f, err, "attach %u:%u %s %s", controller, lun, strrchr(path, '/') + 1, read_only ? "ro" : "rw");
+	return fake_call(&vm.f, err, "attach %u:%u %s %s", controller, lun, strrchr(path, '/') + 1,
+			 read_only ? "ro" : "rw");
 }
 
 static CO int fake_detach(void *ctx, unsigned controller, unsigned lun, struct err *err)
@@ -70,8 +71,8 @@ static CO int fake_detach(void *ctx, unsigned controller, unsigned lun, struct e
 
 static CO int fake_mount_disk(void *ctx, const struct gcs_mapped_disk *d, struct err *err)
 {
-	return fake_call(&vm.f, err, "mount %u:%u%s%s", d->controller, d->lun, d->read_only ? " ro" : "",
-			 d->ensure_filesystem ? " ensure" : "");
+	return fake_call(&vm.f, err, "mount %u:%u%s%s", d->controller, d->lun,
+			 d->read_only ? " ro" : "", d->ensure_filesystem ? " ensure" : "");
 }
 
 static CO int fake_unmount_disk(void *ctx, const struct gcs_mapped_disk *d, struct err *err)
@@ -85,21 +86,18 @@ static CO int fake_eject(void *ctx, unsigned controller, unsigned lun, struct er
 }
 
 static const struct scsi_ops fake_scsi_ops = {
-	fake_attach,
-	fake_detach,
-	fake_mount_disk,
-	fake_unmount_disk,
-	fake_eject,
+	fake_attach, fake_detach, fake_mount_disk, fake_unmount_disk, fake_eject,
 };
 
 /* ---- shares ---- */
 
-static CO int fake_share_add(void *ctx, const char *name, const char *path, const char *only, bool read_only, struct err *err)
+static CO int fake_share_add(void *ctx, const char *name, const char *path, const char *only,
+			     bool read_only, struct err *err)
 {
 	const char *base = strrchr(path, '/') + 1;
 
-	return fake_call(&vm.f, err, "share %s %s%s%s %s", name, only ? only : base, only ? " of " : "", only ? base : "",
-			 read_only ? "ro" : "rw");
+	return fake_call(&vm.f, err, "share %s %s%s%s %s", name, only ? only : base,
+			 only ? " of " : "", only ? base : "", read_only ? "ro" : "rw");
 }
 
 static CO int fake_share_remove(void *ctx, const char *name, struct err *err)
@@ -107,12 +105,14 @@ static CO int fake_share_remove(void *ctx, const char *name, struct err *err)
 	return fake_call(&vm.f, err, "unshare %s", name);
 }
 
-static CO int fake_share_mount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+static CO int fake_share_mount(void *ctx, const char *name, const char *guest_path, bool read_only,
+			       struct err *err)
 {
 	return fake_call(&vm.f, err, "mount %s", name);
 }
 
-static CO int fake_share_unmount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+static CO int fake_share_unmount(void *ctx, const char *name, const char *guest_path,
+				 bool read_only, struct err *err)
 {
 	return fake_call(&vm.f, err, "unmount %s", name);
 }
@@ -137,7 +137,8 @@ static CO int guest_call_of(struct err *err, const char *what)
 
 static CO int fake_combine(void *ctx, const struct gcs_combined_layers *l, struct err *err)
 {
-	_cleanup_free_ char *what = str_printf("combine %s at %s on %s", l->layers[0].path, l->root_path, l->scratch_path);
+	_cleanup_free_ char *what = str_printf("combine %s at %s on %s", l->layers[0].path,
+					       l->root_path, l->scratch_path);
 
 	ck_assert_uint_eq(l->n_layers, 1);
 	return guest_call_of(err, what);
@@ -150,7 +151,8 @@ static CO int fake_remove_layers(void *ctx, const struct gcs_combined_layers *l,
 	return guest_call_of(err, what);
 }
 
-static CO int fake_create(void *ctx, const char *id, const struct gcs_container_config *config, struct err *err)
+static CO int fake_create(void *ctx, const char *id, const struct gcs_container_config *config,
+			  struct err *err)
 {
 	_cleanup_free_ char *what = str_printf("create %s", id);
 
@@ -171,7 +173,8 @@ static CO int fake_delete_state(void *ctx, const char *id, struct err *err)
 	return guest_call_of(err, what);
 }
 
-static CO int fake_properties(void *ctx, const char *id, const char *type, char **ret, struct err *err)
+static CO int fake_properties(void *ctx, const char *id, const char *type, char **ret,
+			      struct err *err)
 {
 	_cleanup_free_ char *what = str_printf("properties %s", type);
 	int r = guest_call_of(err, what);
@@ -182,18 +185,15 @@ static CO int fake_properties(void *ctx, const char *id, const char *type, char 
 }
 
 static const struct container_ops fake_container_ops = {
-	fake_combine,
-	fake_remove_layers,
-	fake_create,
-	fake_start,
-	fake_delete_state,
-	fake_properties,
+	fake_combine, fake_remove_layers, fake_create,
+	fake_start,   fake_delete_state,  fake_properties,
 };
 
 /* ---- processes ---- */
 
-static CO int fake_execute(void *ctx, const char *container, const struct gcs_process_params *params,
-			   struct guest_process **ret, struct err *err)
+static CO int fake_execute(void *ctx, const char *container,
+			   const struct gcs_process_params *params, struct guest_process **ret,
+			   struct err *err)
 {
 	const char *name = params->process ? "exec" : "init";
 	_cleanup_free_ char *what = str_printf("execute %s", name);
@@ -220,11 +220,10 @@ static int fake_fd(const struct guest_process *p, int stream)
 	return -EBADF;
 }
 
-static void fake_close(struct guest_process *p, int stream)
-{
-}
+static void fake_close(struct guest_process *p, int stream) {}
 
-static void fake_on_exit(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg), void *arg)
+static void fake_on_exit(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg),
+			 void *arg)
 {
 	if (vm.brief) {
 		fn(0, false, arg);
@@ -273,14 +272,8 @@ static struct guest_process *fake_process_free(struct guest_process *p)
 }
 
 static const struct process_ops fake_process_ops = {
-	fake_execute,
-	fake_pid,
-	fake_fd,
-	fake_close,
-	fake_on_exit,
-	fake_signal,
-	fake_resize,
-	fake_process_free,
+	fake_execute, fake_pid,    fake_fd,     fake_close,
+	fake_on_exit, fake_signal, fake_resize, fake_process_free,
 };
 
 /* ---- life ---- */
@@ -330,7 +323,8 @@ static inline void fake_vm_init(void)
 		.scratch_dir = vm.scratch,
 		.scratch_bytes = 16 << 20,
 	};
-	/* Formatting takes its time and is none of these tests' business: without the program the guest does it. */
+	/* Formatting takes its time and is none of these tests' business: without the program the
+	 * guest does it. */
 	setenv("PATH", "/nonexistent", 1);
 }
 

@@ -1,0 +1,851 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The Task service over a real ttrpc connection, with a VM and a guest made of fakes, and a daemon
+ * that takes the events. */
+#include "service/service.h"
+
+#include "controller/fakevm.h"
+#include "events.h"
+#include "events.pb-c.h"
+#include "service/service_priv.h"
+#include "task.pb-c.h"
+
+enum { WAIT_MS = 3000 };
+
+static struct events_daemon d;
+static struct service_options options;
+static struct service *s;
+static struct ttrpc_server *server;
+static struct ttrpc_client *client;
+static unsigned dones;
+
+/* ---- the VM ---- */
+
+static void (*vm_exited)(void *arg);
+static void *vm_exited_arg;
+
+static CO int on_create(void *ctx, const struct vm_config *cfg, void (*fn)(void *arg), void *arg,
+			struct err *err)
+{
+	vm_exited = fn;
+	vm_exited_arg = arg;
+	return 0;
+}
+
+static int on_listen(void *ctx, struct err *err)
+{
+	return 0;
+}
+
+static CO int on_boot(void *ctx, struct err *err)
+{
+	return 0;
+}
+
+/* With the bridge, every process is lost. */
+static void on_disconnect(void *ctx)
+{
+	vm.gone = true;
+	for (unsigned i = 0; i < vm.n_processes; i++) {
+		if (vm.processes[i]->exited)
+			vm.processes[i]->exited(255, true, vm.processes[i]->arg);
+		vm.processes[i]->exited = NULL;
+	}
+}
+
+static CO int on_terminate(void *ctx)
+{
+	vm_exited(vm_exited_arg);
+	return 0;
+}
+
+static CO void on_drain_log(void *ctx, uint64_t usec) {}
+
+static bool on_clean_exit(void *ctx)
+{
+	return true;
+}
+
+static char *on_last_words(void *ctx)
+{
+	return mem_strdup("");
+}
+
+static pid_t on_pid(void *ctx)
+{
+	return 42;
+}
+
+static const struct vm_ops vm_ops = {
+	on_create,    on_listen,    on_boot,       on_boot,       on_disconnect,
+	on_terminate, on_drain_log, on_clean_exit, on_last_words, on_pid,
+};
+
+static CO void start_vm(void *arg)
+{
+	struct vm_config cfg = { .id = "c1" };
+
+	ck_assert_int_eq(vm_create(s->vm, &cfg, false, NULL), 0);
+	ck_assert_int_eq(vm_start(s->vm, NULL), 0);
+}
+
+static CO void end_vm(void *arg)
+{
+	ck_assert_int_eq(vm_terminate(s->vm, NULL), 0);
+}
+
+/* ---- the fixture ---- */
+
+static void on_done(void *arg)
+{
+	dones++;
+}
+
+static void write_spec(const char *text)
+{
+	fake_file("bundle/config.json", text);
+}
+
+static void setup(void)
+{
+	_cleanup_free_ char *path = NULL;
+	int fd;
+
+	fake_vm_init();
+	memset(&d, 0, sizeof(d));
+	d.path = str_printf("%s/events", vm.dir);
+	events_up(&d);
+	write_spec("{\"process\":{},\"root\":{\"path\":\"rootfs\"},\"linux\":{}}");
+	options = (struct service_options){
+		.namespace = "ns",
+		.sandbox = "c1",
+		.events = d.path,
+		.done = on_done,
+	};
+	dones = 0;
+	s = service_new(&options);
+	vm_set_ops(s->vm, &vm_ops, NULL);
+	co_spawn("start", start_vm, NULL, USEC_NEVER);
+	run_for(20);
+	s->env = vm.env;
+
+	path = str_printf("%s/task", vm.dir);
+	ck_assert_int_eq(ttrpc_server_new(sock_unix_listen(path, 0600), service_table, s, true,
+					  &server),
+			 0);
+	fd = sock_unix_connect(path);
+	ck_assert_int_eq(fd_nonblock(fd, true), 0);
+	ck_assert_int_eq(ttrpc_client_new(fd, &client), 0);
+}
+
+static void teardown(void)
+{
+	client = ttrpc_client_free(client);
+	server = ttrpc_server_free(server);
+	co_spawn("end", end_vm, NULL, USEC_NEVER);
+	run_for(20);
+	service_free(s);
+	events_free(&d);
+	fake_vm_free();
+}
+
+/**
+ * struct rpc - a call and what became of it
+ */
+struct rpc {
+	const char *service;
+	const char *method;
+	ProtobufCMessage *request;
+	const ProtobufCMessageDescriptor *reply_type;
+	ProtobufCMessage *reply;
+	int code;
+	bool done;
+	struct err err;
+};
+
+static CO void call(void *arg)
+{
+	struct rpc *r = arg;
+
+	r->code = ttrpc_client_call(client, r->service, r->method, "ns", r->request, r->reply_type,
+				    &r->reply, &r->err);
+	r->done = true;
+}
+
+static void begin(struct rpc *r, const char *method, void *request,
+		  const ProtobufCMessageDescriptor *reply_type)
+{
+	memset(r, 0, sizeof(*r));
+	r->service = "containerd.task.v3.Task";
+	r->method = method;
+	r->request = request;
+	r->reply_type = reply_type;
+	co_spawn("rpc", call, r, USEC_NEVER);
+}
+
+static int finish(struct rpc *r)
+{
+	for (int i = 0; i < WAIT_MS && !r->done; i++)
+		run_for(1);
+	ck_assert_msg(r->done, "%s is not answered", r->method);
+	r->request = pb_free(r->request);
+	return r->code;
+}
+
+static int code_of(struct rpc *r)
+{
+	int code = finish(r);
+
+	r->reply = pb_free(r->reply);
+	return code;
+}
+
+static const ProtobufCMessageDescriptor *const empty = &google__protobuf__empty__descriptor;
+
+static void begin_create(struct rpc *r, const char *id, const char *out)
+{
+	Containerd__Task__V2__CreateTaskRequest *q =
+		pb_new(&containerd__task__v2__create_task_request__descriptor);
+
+	pb_str(&q->id, id);
+	pb_str(&q->bundle, vm.bundle);
+	pb_str(&q->stdout, out);
+	begin(r, "Create", q, &containerd__task__v2__create_task_response__descriptor);
+}
+
+static int create(const char *id)
+{
+	static struct rpc r;
+
+	begin_create(&r, id, "");
+	return code_of(&r);
+}
+
+static void begin_start(struct rpc *r, const char *exec_id)
+{
+	Containerd__Task__V2__StartRequest *q =
+		pb_new(&containerd__task__v2__start_request__descriptor);
+
+	pb_str(&q->id, "c1");
+	pb_str(&q->exec_id, exec_id);
+	begin(r, "Start", q, &containerd__task__v2__start_response__descriptor);
+}
+
+static int start(const char *exec_id)
+{
+	static struct rpc r;
+
+	begin_start(&r, exec_id);
+	return code_of(&r);
+}
+
+static int add_exec(const char *exec_id)
+{
+	Containerd__Task__V2__ExecProcessRequest *q =
+		pb_new(&containerd__task__v2__exec_process_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, "c1");
+	pb_str(&q->exec_id, exec_id);
+	q->spec = pb_any_raw("types.containerd.io/opencontainers/runtime-spec/1/Process", "{}", 2);
+	begin(&r, "Exec", q, empty);
+	return code_of(&r);
+}
+
+static int kill_with(const char *exec_id, uint32_t signal)
+{
+	Containerd__Task__V2__KillRequest *q =
+		pb_new(&containerd__task__v2__kill_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, "c1");
+	pb_str(&q->exec_id, exec_id);
+	q->signal = signal;
+	begin(&r, "Kill", q, empty);
+	return code_of(&r);
+}
+
+static void begin_delete(struct rpc *r, const char *exec_id)
+{
+	Containerd__Task__V2__DeleteRequest *q =
+		pb_new(&containerd__task__v2__delete_request__descriptor);
+
+	pb_str(&q->id, "c1");
+	pb_str(&q->exec_id, exec_id);
+	begin(r, "Delete", q, &containerd__task__v2__delete_response__descriptor);
+}
+
+static int delete (const char *exec_id)
+{
+	static struct rpc r;
+
+	begin_delete(&r, exec_id);
+	return code_of(&r);
+}
+
+static void begin_wait(struct rpc *r, const char *exec_id)
+{
+	Containerd__Task__V2__WaitRequest *q =
+		pb_new(&containerd__task__v2__wait_request__descriptor);
+
+	pb_str(&q->id, "c1");
+	pb_str(&q->exec_id, exec_id);
+	begin(r, "Wait", q, &containerd__task__v2__wait_response__descriptor);
+	run_for(20);
+}
+
+/* The exit status that a Wait answers. */
+static unsigned waited(struct rpc *r)
+{
+	ck_assert_int_eq(finish(r), 0);
+
+	Containerd__Task__V2__WaitResponse *reply = (Containerd__Task__V2__WaitResponse *)r->reply;
+	unsigned status = reply->exit_status;
+
+	ck_assert_uint_ne(pb_time_ns(reply->exited_at), 0);
+	r->reply = pb_free(r->reply);
+	return status;
+}
+
+static int shut_down(void)
+{
+	Containerd__Task__V2__ShutdownRequest *q =
+		pb_new(&containerd__task__v2__shutdown_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, "c1");
+	begin(&r, "Shutdown", q, empty);
+	return code_of(&r);
+}
+
+static void exit_of(unsigned n, uint32_t code)
+{
+	fake_exit(n, code);
+	run_for(20);
+}
+
+static void expect_topics(const char *topics)
+{
+	events_await(&d, strlen(topics), WAIT_MS);
+	run_for(20);
+	ck_assert_str_eq(events_topics(&d), topics);
+}
+
+static Containerd__Events__TaskExit *last_exit(void)
+{
+	Containerd__Events__TaskExit *e = NULL;
+
+	ck_assert_int_eq(pb_any_unpack(d.last->event, &containerd__events__task_exit__descriptor,
+				       &e, NULL),
+			 0);
+	return e;
+}
+
+/* ---- a task's life ---- */
+
+START_TEST(a_task_lives_and_its_events_come_in_order)
+{
+	static struct rpc r;
+
+	begin_create(&r, "c1", "");
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(((Containerd__Task__V2__CreateTaskResponse *)r.reply)->pid, 42);
+	pb_free(r.reply);
+	begin_start(&r, "");
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(((Containerd__Task__V2__StartResponse *)r.reply)->pid, FAKE_FIRST_PID);
+	pb_free(r.reply);
+	exit_of(0, 7);
+	expect_topics("/tasks/create;/tasks/start;/tasks/exit;");
+
+	Containerd__Events__TaskExit *e = last_exit();
+
+	ck_assert_str_eq(e->container_id, "c1");
+	ck_assert_str_eq(e->id, "c1");
+	ck_assert_uint_eq(e->exit_status, 7);
+	ck_assert_uint_ne(pb_time_ns(e->exited_at), 0);
+	pb_free(e);
+	begin_delete(&r, "");
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(((Containerd__Task__V2__DeleteResponse *)r.reply)->exit_status, 7);
+	pb_free(r.reply);
+	expect_topics("/tasks/delete;");
+	fake_nothing_reserved();
+	ck_assert_int_eq(delete (""), -ERR_NOT_FOUND);
+	ck_assert_int_eq(create("c1"), 0);
+}
+END_TEST
+
+START_TEST(an_exit_that_overtakes_the_start_s_answer_comes_after_the_start_event)
+{
+	vm.brief = true;
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	expect_topics("/tasks/create;/tasks/start;/tasks/exit;");
+}
+END_TEST
+
+START_TEST(an_exec_has_events_of_its_own_and_none_for_its_delete)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(add_exec("e1"), 0);
+	ck_assert_int_eq(start("e1"), 0);
+	exit_of(1, 3);
+	expect_topics(
+		"/tasks/create;/tasks/start;/tasks/exec-added;/tasks/exec-started;/tasks/exit;");
+
+	Containerd__Events__TaskExit *e = last_exit();
+
+	ck_assert_str_eq(e->container_id, "c1");
+	ck_assert_str_eq(e->id, "e1");
+	ck_assert_uint_eq(e->exit_status, 3);
+	pb_free(e);
+	ck_assert_int_eq(delete ("e1"), 0);
+	expect_topics("");
+}
+END_TEST
+
+START_TEST(the_state_of_an_exec_has_the_exec_s_id)
+{
+	Containerd__Task__V2__StateRequest *q =
+		pb_new(&containerd__task__v2__state_request__descriptor);
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(add_exec("e1"), 0);
+	pb_str(&q->id, "c1");
+	pb_str(&q->exec_id, "e1");
+	begin(&r, "State", q, &containerd__task__v2__state_response__descriptor);
+	ck_assert_int_eq(finish(&r), 0);
+
+	Containerd__Task__V2__StateResponse *state = (Containerd__Task__V2__StateResponse *)r.reply;
+
+	ck_assert_str_eq(state->id, "e1");
+	ck_assert_str_eq(state->bundle, vm.bundle);
+	ck_assert_int_eq(state->status, CONTAINERD__V1__TYPES__STATUS__CREATED);
+	pb_free(state);
+}
+END_TEST
+
+/* ---- Wait ---- */
+
+START_TEST(a_wait_is_parked_until_the_exit_and_then_answered_each_time)
+{
+	static struct rpc early, again, late;
+
+	ck_assert_int_eq(create("c1"), 0);
+	begin_wait(&early, "");
+	ck_assert_int_eq(start(""), 0);
+	begin_wait(&again, "");
+	ck_assert(!early.done && !again.done);
+	exit_of(0, 9);
+	ck_assert_uint_eq(waited(&early), 9);
+	ck_assert_uint_eq(waited(&again), 9);
+	begin_wait(&late, "");
+	ck_assert_uint_eq(waited(&late), 9);
+}
+END_TEST
+
+START_TEST(the_exit_of_an_exec_answers_its_own_waits_only)
+{
+	static struct rpc init, exec;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(add_exec("e1"), 0);
+	begin_wait(&exec, "e1");
+	begin_wait(&init, "");
+	ck_assert_int_eq(start("e1"), 0);
+	exit_of(1, 3);
+	ck_assert_uint_eq(waited(&exec), 3);
+	ck_assert(!init.done);
+	exit_of(0, 4);
+	ck_assert_uint_eq(waited(&init), 4);
+}
+END_TEST
+
+/* _i: init, or an exec. */
+START_TEST(killing_what_was_never_started_answers_its_waits)
+{
+	const char *exec_id = _i ? "e1" : "";
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	if (_i) {
+		ck_assert_int_eq(start(""), 0);
+		ck_assert_int_eq(add_exec("e1"), 0);
+		expect_topics("/tasks/create;/tasks/start;/tasks/exec-added;");
+	} else {
+		expect_topics("/tasks/create;");
+	}
+	begin_wait(&r, exec_id);
+	ck_assert_int_eq(kill_with(exec_id, 15), 0);
+	ck_assert_uint_eq(waited(&r), 143);
+	expect_topics("/tasks/exit;");
+	ck_assert_int_eq(kill_with(exec_id, 15), -ERR_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(a_start_that_fails_answers_the_waits_with_code_1)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	if (_i) {
+		ck_assert_int_eq(start(""), 0);
+		ck_assert_int_eq(add_exec("e1"), 0);
+	}
+	begin_wait(&r, _i ? "e1" : "");
+	vm.f.fail_at = vm.f.n_calls + 1;
+	ck_assert_int_lt(start(_i ? "e1" : ""), 0);
+	ck_assert_uint_eq(waited(&r), 1);
+}
+END_TEST
+
+START_TEST(deleting_what_was_never_started_answers_its_waits_with_code_0)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	begin_wait(&r, "");
+	ck_assert_int_eq(delete (""), 0);
+	ck_assert_uint_eq(waited(&r), 0);
+}
+END_TEST
+
+START_TEST(deleting_a_task_answers_the_waits_for_its_execs_with_their_own_code)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(add_exec("e1"), 0);
+	ck_assert_int_eq(start("e1"), 0);
+	begin_wait(&r, "e1");
+	exit_of(0, 0);
+	expect_topics(
+		"/tasks/create;/tasks/start;/tasks/exec-added;/tasks/exec-started;/tasks/exit;");
+	ck_assert_int_eq(delete (""), 0);
+	ck_assert_uint_eq(waited(&r), 137);
+	expect_topics("/tasks/exit;/tasks/delete;");
+}
+END_TEST
+
+START_TEST(a_wait_of_a_client_that_left_harms_nothing)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	begin_wait(&r, "");
+	client = ttrpc_client_free(client);
+	run_for(20);
+	pb_free(r.request);
+	exit_of(0, 0);
+	expect_topics("/tasks/create;/tasks/start;/tasks/exit;");
+}
+END_TEST
+
+/* ---- Create and Delete that go wrong ---- */
+
+START_TEST(an_id_is_taken_while_its_task_lives)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(create("c1"), -ERR_EXISTS);
+	expect_topics("/tasks/create;");
+}
+END_TEST
+
+START_TEST(a_task_is_nobodys_while_it_is_being_created)
+{
+	static struct rpc r;
+
+	vm.f.hold_at = "create c1";
+	begin_create(&r, "c1", "");
+	run_for(20);
+	ck_assert(!r.done);
+	ck_assert_int_eq(create("c1"), -ERR_EXISTS);
+	ck_assert_int_eq(delete (""), -ERR_NOT_FOUND);
+	ck_assert_int_eq(start(""), -ERR_NOT_FOUND);
+	co_event_set(&vm.f.gate);
+	ck_assert_int_eq(code_of(&r), 0);
+}
+END_TEST
+
+START_TEST(a_create_that_fails_leaves_the_id_free_and_publishes_nothing)
+{
+	vm.f.fail_at = 3;
+	ck_assert_int_lt(create("c1"), 0);
+	fake_nothing_reserved();
+	ck_assert_int_eq(delete (""), -ERR_NOT_FOUND);
+	expect_topics("");
+	ck_assert_int_eq(create("c1"), 0);
+}
+END_TEST
+
+START_TEST(a_create_never_answers_unimplemented)
+{
+	static struct rpc r;
+
+	begin_create(&r, "c1", "binary:///bin/logger");
+	ck_assert_int_eq(code_of(&r), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(r.err.text, "binary:///bin/logger"));
+}
+END_TEST
+
+#define ID "\"io.kubernetes.cri.sandbox-id\":"
+#define TYPE "\"io.kubernetes.cri.container-type\":"
+
+static const struct {
+	const char *annotations;
+	int code;
+} pods[] = {
+	{ "{}", 0 },
+	{ "{" TYPE "\"sandbox\"," ID "\"c1\"}", 0 },
+	{ "{" TYPE "\"container\"," ID "\"p1\"}", 0 },
+	{ "{" TYPE "\"sandbox\"," ID "\"p1\"}", -ERR_INVALID },
+	{ "{" TYPE "\"other\"," ID "\"c1\"}", -ERR_INVALID },
+	{ "{" TYPE "\"container\"}", -ERR_INVALID },
+	{ "{" TYPE "\"container\"," ID "\"../p1\"}", -ERR_INVALID },
+	{ "{" ID "\"p1\"}", -ERR_INVALID },
+};
+
+START_TEST(the_annotations_must_make_sense)
+{
+	_cleanup_free_ char *text = str_printf("{\"process\":{},\"root\":{\"path\":\"rootfs\"},"
+					       "\"linux\":{},\"annotations\":%s}",
+					       pods[_i].annotations);
+
+	write_spec(text);
+	ck_assert_int_eq(create("c1"), pods[_i].code);
+}
+END_TEST
+
+static const char *const bad_ids[] = { "", "..", "a/b", "a b" };
+
+START_TEST(an_id_that_is_no_part_of_a_path_is_refused)
+{
+	ck_assert_int_eq(create(bad_ids[_i]), -ERR_INVALID);
+}
+END_TEST
+
+START_TEST(a_delete_that_fails_can_be_repeated_and_is_published_once)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	vm.f.fail_at = vm.f.n_calls + 1;
+	ck_assert_int_lt(delete (""), 0);
+	expect_topics("/tasks/create;");
+	ck_assert_int_eq(delete (""), 0);
+	expect_topics("/tasks/delete;");
+}
+END_TEST
+
+START_TEST(deletes_that_come_together_are_published_once)
+{
+	static struct rpc a, b;
+
+	ck_assert_int_eq(create("c1"), 0);
+	vm.f.hold_at = "delete c1";
+	begin_delete(&a, "");
+	begin_delete(&b, "");
+	run_for(20);
+	ck_assert(!a.done && !b.done);
+	ck_assert_int_eq(create("c1"), -ERR_EXISTS);
+	co_event_set(&vm.f.gate);
+	ck_assert_int_eq(code_of(&a), 0);
+	ck_assert_int_eq(code_of(&b), 0);
+	expect_topics("/tasks/create;/tasks/delete;");
+	fake_nothing_reserved();
+}
+END_TEST
+
+START_TEST(a_running_task_cannot_be_deleted)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(delete (""), -ERR_STATE);
+}
+END_TEST
+
+/* ---- what is not there ---- */
+
+static const struct {
+	const char *method;
+	const ProtobufCMessageDescriptor *request, *reply;
+	int code;
+} unknown[] = {
+	{ "State", &containerd__task__v2__state_request__descriptor,
+	  &containerd__task__v2__state_response__descriptor, -ERR_NOT_FOUND },
+	{ "Start", &containerd__task__v2__start_request__descriptor,
+	  &containerd__task__v2__start_response__descriptor, -ERR_NOT_FOUND },
+	{ "Delete", &containerd__task__v2__delete_request__descriptor,
+	  &containerd__task__v2__delete_response__descriptor, -ERR_NOT_FOUND },
+	{ "Pids", &containerd__task__v2__pids_request__descriptor,
+	  &containerd__task__v2__pids_response__descriptor, -ERR_NOT_FOUND },
+	{ "Kill", &containerd__task__v2__kill_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_NOT_FOUND },
+	{ "Exec", &containerd__task__v2__exec_process_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_NOT_FOUND },
+	{ "ResizePty", &containerd__task__v2__resize_pty_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_NOT_FOUND },
+	{ "CloseIO", &containerd__task__v2__close_iorequest__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_NOT_FOUND },
+	{ "Wait", &containerd__task__v2__wait_request__descriptor,
+	  &containerd__task__v2__wait_response__descriptor, -ERR_NOT_FOUND },
+	{ "Connect", &containerd__task__v2__connect_request__descriptor,
+	  &containerd__task__v2__connect_response__descriptor, -ERR_NOT_FOUND },
+};
+
+START_TEST(a_task_that_is_not_there_is_not_found)
+{
+	static struct rpc r;
+
+	begin(&r, unknown[_i].method, pb_new(unknown[_i].request), unknown[_i].reply);
+	ck_assert_int_eq(code_of(&r), unknown[_i].code);
+}
+END_TEST
+
+START_TEST(connecting_to_the_sandbox_succeeds_without_a_task)
+{
+	Containerd__Task__V2__ConnectRequest *q =
+		pb_new(&containerd__task__v2__connect_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, "c1");
+	begin(&r, "Connect", q, &containerd__task__v2__connect_response__descriptor);
+	ck_assert_int_eq(finish(&r), 0);
+	ck_assert_uint_eq(((Containerd__Task__V2__ConnectResponse *)r.reply)->shim_pid,
+			  (unsigned)getpid());
+	pb_free(r.reply);
+}
+END_TEST
+
+START_TEST(both_versions_of_the_service_are_served)
+{
+	Containerd__Task__V2__ConnectRequest *q =
+		pb_new(&containerd__task__v2__connect_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, "c1");
+	begin(&r, "Connect", q, &containerd__task__v2__connect_response__descriptor);
+	r.service = "containerd.task.v2.Task";
+	ck_assert_int_eq(code_of(&r), 0);
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(shutdown_ends_a_service_without_tasks_only)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(shut_down(), 0);
+	run_for(50);
+	ck_assert_uint_eq(dones, 0);
+	ck_assert_int_eq(delete (""), 0);
+	ck_assert_int_eq(shut_down(), 0);
+	ck_assert_int_eq(shut_down(), 0);
+	run_for(100);
+	ck_assert_uint_eq(dones, 1);
+	expect_topics("/tasks/create;/tasks/delete;");
+}
+END_TEST
+
+START_TEST(the_end_of_the_sandbox_is_every_task_s_exit)
+{
+	static struct rpc a, b;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(add_exec("e1"), 0);
+	ck_assert_int_eq(start("e1"), 0);
+	begin_wait(&a, "");
+	begin_wait(&b, "e1");
+	service_shutdown(s);
+	ck_assert_uint_eq(waited(&a), 255);
+	ck_assert_uint_eq(waited(&b), 255);
+	run_for(100);
+	ck_assert_uint_eq(dones, 1);
+	expect_topics("/tasks/create;/tasks/start;/tasks/exec-added;/tasks/exec-started;/tasks/"
+		      "exit;/tasks/exit;");
+	ck_assert_int_lt(create("c2"), 0);
+}
+END_TEST
+
+START_TEST(a_vm_that_dies_leaves_tasks_that_can_be_deleted)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	begin_wait(&r, "");
+	vm_exited(vm_exited_arg);
+	ck_assert_uint_eq(waited(&r), 255);
+	ck_assert_int_eq(kill_with("", 9), -ERR_NOT_FOUND);
+	ck_assert_int_eq(delete (""), 0);
+	expect_topics("/tasks/create;/tasks/start;/tasks/exit;/tasks/delete;");
+	fake_nothing_reserved();
+	ck_assert_int_eq(create("c1"), -ERR_STATE);
+}
+END_TEST
+
+START_TEST(a_service_can_be_freed_with_waits_parked)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	begin_wait(&r, "");
+	pb_free(r.request);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+	tcase_add_test(t, a_task_lives_and_its_events_come_in_order);
+	tcase_add_test(t, an_exit_that_overtakes_the_start_s_answer_comes_after_the_start_event);
+	tcase_add_test(t, an_exec_has_events_of_its_own_and_none_for_its_delete);
+	tcase_add_test(t, the_state_of_an_exec_has_the_exec_s_id);
+	tcase_add_test(t, a_wait_is_parked_until_the_exit_and_then_answered_each_time);
+	tcase_add_test(t, the_exit_of_an_exec_answers_its_own_waits_only);
+	tcase_add_loop_test(t, killing_what_was_never_started_answers_its_waits, 0, 2);
+	tcase_add_loop_test(t, a_start_that_fails_answers_the_waits_with_code_1, 0, 2);
+	tcase_add_test(t, deleting_what_was_never_started_answers_its_waits_with_code_0);
+	tcase_add_test(t, deleting_a_task_answers_the_waits_for_its_execs_with_their_own_code);
+	tcase_add_test(t, a_wait_of_a_client_that_left_harms_nothing);
+	tcase_add_test(t, an_id_is_taken_while_its_task_lives);
+	tcase_add_test(t, a_task_is_nobodys_while_it_is_being_created);
+	tcase_add_test(t, a_create_that_fails_leaves_the_id_free_and_publishes_nothing);
+	tcase_add_test(t, a_create_never_answers_unimplemented);
+	tcase_add_loop_test(t, the_annotations_must_make_sense, 0, ARRAY_SIZE(pods));
+	tcase_add_loop_test(t, an_id_that_is_no_part_of_a_path_is_refused, 0, ARRAY_SIZE(bad_ids));
+	tcase_add_test(t, a_delete_that_fails_can_be_repeated_and_is_published_once);
+	tcase_add_test(t, deletes_that_come_together_are_published_once);
+	tcase_add_test(t, a_running_task_cannot_be_deleted);
+	tcase_add_loop_test(t, a_task_that_is_not_there_is_not_found, 0, ARRAY_SIZE(unknown));
+	tcase_add_test(t, connecting_to_the_sandbox_succeeds_without_a_task);
+	tcase_add_test(t, both_versions_of_the_service_are_served);
+	tcase_add_test(t, shutdown_ends_a_service_without_tasks_only);
+	tcase_add_test(t, the_end_of_the_sandbox_is_every_task_s_exit);
+	tcase_add_test(t, a_vm_that_dies_leaves_tasks_that_can_be_deleted);
+	tcase_add_test(t, a_service_can_be_freed_with_waits_parked);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("service task");
+	TCase *t = tcase_create("task");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 60);
+	add_tests(t);
+	suite_add_tcase(suite, t);
+
+	SRunner *r = srunner_create(suite);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}
