@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.json on its way to the guest: what was read becomes a spec without the host's own
+ * parts, its mounts are mapped or refused, and every share that was reserved is given back.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include <json-c/json.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "controller/device/share.h"
+#include "controller/mounts.h"
+#include "controller/spec.h"
+#include "loop/co.h"
+#include "loop/loop.h"
+#include "wire/json.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static CO int on_add(void *ctx, const char *name, const char *path, const char *only,
+		     bool read_only, struct err *err)
+{
+	return 0;
+}
+
+static CO int on_remove(void *ctx, const char *name, struct err *err)
+{
+	return 0;
+}
+
+static CO int on_mount(void *ctx, const char *name, const char *guest_path, bool read_only,
+		       struct err *err)
+{
+	return 0;
+}
+
+static const struct share_ops share_ops = { on_add, on_remove, on_mount, on_mount };
+
+static void check(struct json_object *spec)
+{
+	struct json_object *section = json_get(spec, "linux", NULL);
+
+	if (!str_eq(json_get_str(json_get(spec, "root", NULL), "path"), "/run/rootfs"))
+		abort();
+	if (json_get(spec, "hooks", NULL) || json_get(section, "cgroupsPath", NULL) ||
+	    json_get(section, "resources", "devices", NULL) ||
+	    json_get(spec, "windows", "layerFolders", NULL))
+		abort();
+	/* The guest must be able to read it. */
+	_cleanup_free_ char *text = json_text(spec);
+	_cleanup_json_ struct json_object *again = NULL;
+	if (strlen(text) <= JSON_TEXT_MAX && json_parse(text, strlen(text), &again, NULL) < 0)
+		abort();
+}
+
+static CO void map(void *arg)
+{
+	struct shares *shares = shares_new(&share_ops, NULL, false);
+	struct err err = { 0 };
+	char **ids = NULL;
+
+	if (mounts_map(shares, arg, &ids, &err) < 0 && !err.text[0])
+		abort();
+	for (char **id = ids; id && *id; id++)
+		share_unmap(shares, *id, NULL);
+	if (shares_in_use(shares) > 0)
+		abort();
+	strv_free(ids);
+	shares_free(shares);
+	loop_stop(0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static bool up;
+	_cleanup_json_ struct json_object *spec = NULL, *guest = NULL;
+	struct err err = { 0 };
+
+	if (!up) {
+		log_init(-EBADF, LOG_ERROR);
+		if (loop_init() < 0)
+			abort();
+		up = true;
+	}
+	if (json_parse((const char *)data, len, &spec, NULL) < 0)
+		return 0;
+	if (spec_for_guest(spec, "/run/rootfs", "p1", &guest, &err) < 0) {
+		if (guest || !err.text[0])
+			abort();
+		return 0;
+	}
+	check(guest);
+	co_spawn("map", map, guest, USEC_NEVER);
+	loop_run();
+	return 0;
+}
