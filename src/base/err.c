@@ -9,8 +9,7 @@
 
 #include "base/mem.h"
 
-enum { GRPC_OK = 0,
-       GRPC_UNKNOWN = 2 };
+enum { GRPC_OK = 0, GRPC_UNKNOWN = 2 };
 
 /* One row a kind: its gRPC status, the HRESULT that the guest gives it, and its words. */
 static const struct {
@@ -19,24 +18,18 @@ static const struct {
 	const char *text;
 } kinds[] = {
 	[ERR_NOT_FOUND - ERR_NOT_FOUND] = { 5, HR_SYSTEM_NOT_FOUND, "not found" },
-	[ERR_EXISTS -
-		ERR_NOT_FOUND] = { 6, HR_SYSTEM_EXISTS, "already exists" },
-	[ERR_INVALID -
-		ERR_NOT_FOUND] = { 3, HR_INVALID_ARG, "invalid argument" },
-	[ERR_STATE -
-		ERR_NOT_FOUND] = { 9, HR_INVALID_STATE, "not possible in this state" },
-	[ERR_UNIMPLEMENTED -
-		ERR_NOT_FOUND] = { 12, HR_NOT_IMPL, "not implemented" },
-	[ERR_UNAVAILABLE -
-		ERR_NOT_FOUND] = { 14, HR_FAIL, "unavailable" },
-	[ERR_EXHAUSTED -
-		ERR_NOT_FOUND] = { 8, HR_FAIL, "resource exhausted" },
-	[ERR_DENIED -
-		ERR_NOT_FOUND] = { 7, HR_FAIL, "permission denied" },
+	[ERR_EXISTS - ERR_NOT_FOUND] = { 6, HR_SYSTEM_EXISTS, "already exists" },
+	[ERR_INVALID - ERR_NOT_FOUND] = { 3, HR_INVALID_ARG, "invalid argument" },
+	[ERR_STATE - ERR_NOT_FOUND] = { 9, HR_INVALID_STATE, "not possible in this state" },
+	[ERR_UNIMPLEMENTED - ERR_NOT_FOUND] = { 12, HR_NOT_IMPL, "not implemented" },
+	[ERR_UNAVAILABLE - ERR_NOT_FOUND] = { 14, HR_FAIL, "unavailable" },
+	[ERR_EXHAUSTED - ERR_NOT_FOUND] = { 8, HR_FAIL, "resource exhausted" },
+	[ERR_DENIED - ERR_NOT_FOUND] = { 7, HR_FAIL, "permission denied" },
 };
 static_assert(ARRAY_SIZE(kinds) == ERR_KIND_END - ERR_NOT_FOUND, "a row for each enum err_kind");
 
-/* The errnos that mean the same everywhere; the first row of a status is what err_from_grpc() gives. */
+/* The errnos that mean the same everywhere; the first row of a status is what err_from_grpc()
+ * gives. */
 static const struct {
 	int code;
 	int grpc;
@@ -95,11 +88,11 @@ static void text_put(struct err *err, const char *s)
 /**
  * text_build() - "<formatted>" or "<formatted>: <tail>"
  *
- * By way of a buffer of its own, since an argument may point into err->text. It is twice the maximum, so that only
- * text_put() cuts.
+ * By way of a buffer of its own, since an argument may point into err->text. It is twice the
+ * maximum, so that only text_put() cuts.
  */
-static __attribute__((format(printf, 2, 0))) void text_build(struct err *err, const char *fmt, va_list ap,
-							     const char *tail)
+static __attribute__((format(printf, 2, 0))) void text_build(struct err *err, const char *fmt,
+							     va_list ap, const char *tail)
 {
 	char buf[2 * ERR_TEXT_MAX];
 	int n = vsnprintf(buf, sizeof(buf), fmt, ap);

@@ -6,9 +6,10 @@
 #include <stdint.h>
 
 /*
- * Errors are a negative int, and a text that the caller owns. The int is either a negative errno, or one of the kinds
- * below, negated, where a client must be able to tell what went wrong: they map one to one to gRPC status codes. A bare
- * errno maps to Unknown except for the few that mean the same everywhere (see err_grpc()).
+ * Errors are a negative int, and a text that the caller owns. The int is either a negative errno,
+ * or one of the kinds below, negated, where a client must be able to tell what went wrong: they map
+ * one to one to gRPC status codes. A bare errno maps to Unknown except for the few that mean the
+ * same everywhere (see err_grpc()).
  */
 
 /**
@@ -32,7 +33,8 @@ enum { ERR_TEXT_MAX = 2048 };
  * struct err - a failure, for a person and for a client
  * @code:	the same negative number that the failing function returned, 0 while nothing failed
  * @hresult:	the HRESULT that a guest gave or shall be given, 0 when there is none of its own
- * @text:	what failed and why, outermost context first, no newline at its end; cut at ERR_TEXT_MAX
+ * @text:	what failed and why, outermost context first, no newline at its end; cut at
+ *		ERR_TEXT_MAX
  */
 struct err {
 	int code;
@@ -85,7 +87,8 @@ int err_copy(struct err *dst, const struct err *src);
  * err_grpc() - gRPC status code of a failure
  * @code:	negative errno or negated enum err_kind; 0 is OK
  *
- * ETIMEDOUT is DeadlineExceeded, ECANCELED Canceled, ENOMEM and ENOSPC ResourceExhausted; any other errno is Unknown.
+ * ETIMEDOUT is DeadlineExceeded, ECANCELED Canceled, ENOMEM and ENOSPC ResourceExhausted; any other
+ * errno is Unknown.
  *
  * Return: 0 to 16, https://grpc.github.io/grpc/core/md_doc_statuscodes.html
  */
@@ -126,7 +129,8 @@ uint32_t err_hresult(const struct err *err);
  * err_from_hresult() - the failure that an HRESULT of the guest stands for
  * @hresult:	HRESULT, 0 is success
  *
- * Return: negated kind (ERR_NOT_FOUND, ERR_EXISTS, ERR_STATE, ERR_UNIMPLEMENTED, …), -ETIMEDOUT, or -EREMOTEIO for the rest
+ * Return: negated kind (ERR_NOT_FOUND, ERR_EXISTS, ERR_STATE, ERR_UNIMPLEMENTED, …), -ETIMEDOUT, or
+ * -EREMOTEIO for the rest
  */
 int err_from_hresult(uint32_t hresult);
 

@@ -171,7 +171,8 @@ int fd_open_in(int dirfd, const char *path, uint64_t how_flags, mode_t mode)
 	return open_how(dirfd, path, how_flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
-/* A container may leave a tree of any depth: this many levels are held open, what is deeper is moved up to the top. */
+/* A container may leave a tree of any depth: this many levels are held open, what is deeper is
+ * moved up to the top. */
 enum { DEPTH_MAX = 64 };
 
 /**
@@ -250,7 +251,10 @@ static void removal_entry(struct removal *rm, int at, const char *name)
 		removal_failed(rm, r == -ENOTDIR ? -EPERM : r);
 }
 
-/** removal_leave() - go up from an emptied directory and remove it; @base is the directory that the top is in */
+/**
+ * removal_leave() - go up from an emptied directory and remove it; @base is the directory that the
+ * top is in
+ */
 static void removal_leave(struct removal *rm, int base)
 {
 	int up = rm->depth > 1 ? dirfd(rm->level[rm->depth - 2]) : base;
@@ -305,9 +309,7 @@ int dir_remove(const char *path)
 		return -EINVAL;
 	if (slash)
 		*slash = '\0';
-	base = open(!slash ? "." : slash == copy ? "/"
-						 : copy,
-		    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	base = open(!slash ? "." : slash == copy ? "/" : copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (base < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (unlinkat(base, name, 0) == 0 || errno == ENOENT)
@@ -363,7 +365,10 @@ ssize_t fd_recv(int sock, void *data, size_t len, int *ret_fd)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { data, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.space) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control.space) };
 	_cleanup_fd_ int got = -EBADF;
 	ssize_t n;
 
@@ -375,7 +380,8 @@ ssize_t fd_recv(int sock, void *data, size_t len, int *ret_fd)
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		/* Padding leaves room for a second one: whatever came beyond the first is closed. */
+		/* Padding leaves room for a second one: whatever came beyond the first is closed.
+		 * */
 		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
 			int fd;
 
@@ -393,7 +399,8 @@ ssize_t fd_recv(int sock, void *data, size_t len, int *ret_fd)
 
 /**
  * unix_addr() - address of a socket path
- * @ret_dir:	directory that must stay open while the address is used, when the path is too long for an address
+ * @ret_dir:	directory that must stay open while the address is used, when the path is too long
+ *		for an address
  */
 static int unix_addr(const char *path, struct sockaddr_un *ret, int *ret_dir)
 {
@@ -431,7 +438,8 @@ int sock_unix_listen(const char *path, mode_t mode)
 	r = unix_addr(path, &addr, &dir);
 	if (r < 0)
 		return r;
-	/* The file takes its mode from the socket, less the umask: it is never wider than asked for. */
+	/* The file takes its mode from the socket, less the umask: it is never wider than asked
+	 * for. */
 	if (fchmod(fd, mode) < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
 	if (chmod(addr.sun_path, mode) < 0 || listen(fd, SOMAXCONN) < 0) {

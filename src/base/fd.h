@@ -49,17 +49,23 @@ int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len);
 /** file_read() - read a whole file; see fd_read_all() */
 int file_read(const char *path, size_t max, char **ret, size_t *ret_len);
 
-/** file_write() - create or replace a file's content in one rename, mode @mode; Return: 0 or negative errno */
+/**
+ * file_write() - create or replace a file's content in one rename, mode @mode; Return: 0 or
+ * negative errno
+ */
 int file_write(const char *path, const void *data, size_t len, mode_t mode);
 
-/** file_put() - write a string to an existing file with one write(2), as sysfs and cgroupfs want it */
+/**
+ * file_put() - write a string to an existing file with one write(2), as sysfs and cgroupfs want it
+ */
 int file_put(const char *path, const char *text);
 
 /** dir_make() - mkdir -p; existing is fine; Return: 0 or negative errno */
 int dir_make(const char *path, mode_t mode);
 
 /**
- * dir_remove() - rm -rf that never follows a symlink and never crosses into another mount; absent is success
+ * dir_remove() - rm -rf that never follows a symlink and never crosses into another mount; absent
+ * is success
  * Return: 0 or negative errno of the first failure (it goes on)
  */
 int dir_remove(const char *path);
@@ -75,12 +81,21 @@ int dir_remove(const char *path);
  */
 int fd_open_in(int dirfd, const char *path, uint64_t how_flags, mode_t mode);
 
-/** fd_send() - send @len bytes and one fd (SCM_RIGHTS) over a unix socket; Return: 0 or negative errno */
+/**
+ * fd_send() - send @len bytes and one fd (SCM_RIGHTS) over a unix socket; Return: 0 or negative
+ * errno
+ */
 int fd_send(int sock, const void *data, size_t len, int fd);
-/** fd_recv() - receive up to @len bytes and at most one fd; Return: bytes received (>= 0) or negative errno */
+/**
+ * fd_recv() - receive up to @len bytes and at most one fd; Return: bytes received (>= 0) or
+ * negative errno
+ */
 ssize_t fd_recv(int sock, void *data, size_t len, int *ret_fd);
 
-/** sock_unix_listen() - unix stream socket bound to @path (mode @mode), listening; non-blocking; Return: fd or negative errno */
+/**
+ * sock_unix_listen() - unix stream socket bound to @path (mode @mode), listening; non-blocking;
+ * Return: fd or negative errno
+ */
 int sock_unix_listen(const char *path, mode_t mode);
 /** sock_unix_connect() - connected blocking unix stream socket; Return: fd or negative errno */
 int sock_unix_connect(const char *path);

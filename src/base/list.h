@@ -7,7 +7,8 @@
 #include "base/mem.h"
 
 /**
- * struct list - a link of a circular doubly linked list; also its head. An unlinked link points to itself
+ * struct list - a link of a circular doubly linked list; also its head. An unlinked link points to
+ * itself
  */
 struct list {
 	struct list *next;
@@ -45,6 +46,7 @@ static inline void list_remove(struct list *item)
 #define LIST_FOR_EACH(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 /** LIST_FOR_EACH_SAFE() - the body may unlink @it */
 #define LIST_FOR_EACH_SAFE(it, head) \
-	for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)
+	for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
+	     it = it##_next, it##_next = it->next)
 
 #endif

@@ -16,16 +16,14 @@
 #include "base/str.h"
 #include "base/time.h"
 
-/* What a pipe takes whole or not at all: no line is torn, and one that fits after poll(2) cannot block. */
+/* What a pipe takes whole or not at all: no line is torn, and one that fits after poll(2) cannot
+ * block. */
 enum { LINE_MAX_LEN = PIPE_BUF };
 
 /* The names that logrus, and so containerd, writes */
 static const char *const names[] = {
-	[LOG_TRACE] = "trace",
-	[LOG_DEBUG] = "debug",
-	[LOG_INFO] = "info",
-	[LOG_WARN] = "warning",
-	[LOG_ERROR] = "error",
+	[LOG_TRACE] = "trace",  [LOG_DEBUG] = "debug", [LOG_INFO] = "info",
+	[LOG_WARN] = "warning", [LOG_ERROR] = "error",
 };
 
 static struct {
@@ -115,7 +113,8 @@ static void put_quoted(const char *s, size_t keep)
 /** put_field() - append " key=value"; ids are short, a wild one is cut */
 static void put_field(const char *key, const char *value)
 {
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/@^+:#";
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/@^+:#";
 
 	if (!value)
 		return;
@@ -148,7 +147,8 @@ static bool line_write(enum log_level level, const struct log_fields *f, const c
 	ssize_t n;
 
 	if (f)
-		tail += (f->container ? strlen(f->container) + 16 : 0) + (f->exec ? strlen(f->exec) + 16 : 0);
+		tail += (f->container ? strlen(f->container) + 16 : 0) +
+			(f->exec ? strlen(f->exec) + 16 : 0);
 	if (state.sandbox)
 		tail += strlen(state.sandbox) + 16;
 	if (tail > sizeof(state.line) / 2)
@@ -182,7 +182,8 @@ void log_msg(enum log_level level, const struct log_fields *f, const char *fmt, 
 	if (!log_enabled(level))
 		return;
 	if (state.lost) {
-		snprintf(state.msg, sizeof(state.msg), "%llu log lines were lost", (unsigned long long)state.lost);
+		snprintf(state.msg, sizeof(state.msg), "%llu log lines were lost",
+			 (unsigned long long)state.lost);
 		if (line_write(LOG_WARN, NULL, state.msg))
 			state.lost = 0;
 	}
@@ -199,5 +200,6 @@ void log_msg(enum log_level level, const struct log_fields *f, const char *fmt, 
 
 void log_phase(const char *name, uint64_t since_usec)
 {
-	log_info("phase name='%s' ms=%.1f", name, (double)(time_mono() - since_usec) / (double)USEC_PER_MSEC);
+	log_info("phase name='%s' ms=%.1f", name,
+		 (double)(time_mono() - since_usec) / (double)USEC_PER_MSEC);
 }

@@ -8,15 +8,15 @@
 /**
  * enum log_level - least severe first; the names are those of containerd
  */
-enum log_level { LOG_TRACE,
-		 LOG_DEBUG,
-		 LOG_INFO,
-		 LOG_WARN,
-		 LOG_ERROR };
+enum log_level { LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
-/* A line is logfmt: time="…" level=info msg="…" sandbox=… container=… exec=… key=value …; values are quoted when needed. */
+/* A line is logfmt: time="…" level=info msg="…" sandbox=… container=… exec=… key=value …; values
+ * are quoted when needed. */
 
-/** log_init() - where lines go (an fd that stays the caller's; -EBADF drops them) and the least level written */
+/**
+ * log_init() - where lines go (an fd that stays the caller's; -EBADF drops them) and the least
+ * level written
+ */
 void log_init(int fd, enum log_level level);
 void log_set_level(enum log_level level);
 /** log_level_parse() - "trace" … "error", "warning" too; Return: 0 or -EINVAL */
@@ -33,7 +33,10 @@ struct log_fields {
 	const char *exec;
 };
 
-/** log_msg() - write a line. Never blocks: what a full fifo does not take is counted and reported with the next line */
+/**
+ * log_msg() - write a line. Never blocks: what a full fifo does not take is counted and reported
+ * with the next line
+ */
 void log_msg(enum log_level level, const struct log_fields *f, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -43,16 +46,19 @@ void log_msg(enum log_level level, const struct log_fields *f, const char *fmt, 
 #define log_warn(...) log_msg(LOG_WARN, NULL, __VA_ARGS__)
 #define log_error(...) log_msg(LOG_ERROR, NULL, __VA_ARGS__)
 
-/** log_phase() - at info level, msg="phase name='<name>' ms=<time since @since_usec>": a step of the start of a sandbox or container */
+/**
+ * log_phase() - at info level, msg="phase name='<name>' ms=<time since @since_usec>": a step of the
+ * start of a sandbox or container
+ */
 void log_phase(const char *name, uint64_t since_usec);
 
 /**
  * log_scrub_json() - copy of a JSON text in which the values that may hold secrets are replaced
  * @json:	JSON text
  *
- * Every member named env or Environment becomes ["<scrubbed>"] (or {"<scrubbed>":"<scrubbed>"} where it was an object),
- * and every member named annotations {"<scrubbed>":"<scrubbed>"}, at any depth, also in strings that hold JSON themselves.
- * What is no JSON becomes "<scrubbed>".
+ * Every member named env or Environment becomes ["<scrubbed>"] (or {"<scrubbed>":"<scrubbed>"}
+ * where it was an object), and every member named annotations {"<scrubbed>":"<scrubbed>"}, at any
+ * depth, also in strings that hold JSON themselves. What is no JSON becomes "<scrubbed>".
  *
  * Return: the text; the caller frees it
  */

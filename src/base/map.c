@@ -59,7 +59,8 @@ static struct map_entry *find(const struct map *m, const char *key)
 				return e;
 		return NULL;
 	}
-	for (size_t i = hash(key) & (m->index_cap - 1); m->index[i]; i = (i + 1) & (m->index_cap - 1)) {
+	for (size_t i = hash(key) & (m->index_cap - 1); m->index[i];
+	     i = (i + 1) & (m->index_cap - 1)) {
 		struct map_entry *e = &m->entries[m->index[i] - 1];
 
 		if (strcmp(e->key, key) == 0)
@@ -110,7 +111,8 @@ void *map_remove(struct map *m, const char *key)
 	free(e->key);
 	memmove(e, e + 1, (m->len - n - 1) * sizeof(*e));
 	m->len--;
-	/* The numbers of all later entries have changed; maps are small, order matters more than this. */
+	/* The numbers of all later entries have changed; maps are small, order matters more than
+	 * this. */
 	index_build(m);
 	return value;
 }

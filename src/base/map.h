@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /**
- * struct map - string keys (copied) to pointers (not owned), in order of insertion; {0} is an empty map
+ * struct map - string keys (copied) to pointers (not owned), in order of insertion; {0} is an empty
+ * map
  */
 struct map {
 	struct map_entry {
@@ -28,6 +29,7 @@ void *map_remove(struct map *m, const char *key);
 /** map_free() - free keys and table, not the values; the map is empty then */
 void map_free(struct map *m);
 
-#define MAP_FOR_EACH(e, m) for (struct map_entry *e = (m)->entries; e && e < (m)->entries + (m)->len; e++)
+#define MAP_FOR_EACH(e, m) \
+	for (struct map_entry *e = (m)->entries; e && e < (m)->entries + (m)->len; e++)
 
 #endif

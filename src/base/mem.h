@@ -26,7 +26,8 @@
 #define CONTAINER_OF(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 /**
- * DEFINE_CLEANUP() - define name##p(), which runs @func on what a variable points to, for _cleanup_()
+ * DEFINE_CLEANUP() - define name##p(), which runs @func on what a variable points to, for
+ * _cleanup_()
  */
 #define DEFINE_CLEANUP(type, func) \
 	static inline void func##p(type **p) \
@@ -40,7 +41,8 @@ static inline void mem_freep(void *p)
 	free(*(void **)p);
 }
 
-/* Small allocations of fixed size: they abort when memory is out. What a peer sizes is capped and uses malloc() itself. */
+/* Small allocations of fixed size: they abort when memory is out. What a peer sizes is capped and
+ * uses malloc() itself. */
 
 /**
  * mem_new0() - zeroed memory for @n objects of @size bytes, or abort

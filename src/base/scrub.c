@@ -70,16 +70,19 @@ static struct json_object *scrub_string(const struct json_object *o, int nesting
 	if (!inner)
 		return json_object_new_string(s);
 	clean = scrub(inner, nesting + 1);
-	ret = json_object_new_string(json_object_to_json_string_ext(clean, JSON_C_TO_STRING_NOSLASHESCAPE));
+	ret = json_object_new_string(
+		json_object_to_json_string_ext(clean, JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(clean);
 	json_object_put(inner);
 	return ret;
 }
 
-static struct json_object *scrub_member(const char *key, const struct json_object *value, int nesting)
+static struct json_object *scrub_member(const char *key, const struct json_object *value,
+					int nesting)
 {
 	if (strcasecmp(key, "env") == 0 || strcasecmp(key, "Environment") == 0)
-		return json_object_is_type(value, json_type_object) ? scrubbed_object() : scrubbed_array();
+		return json_object_is_type(value, json_type_object) ? scrubbed_object()
+								    : scrubbed_array();
 	if (strcasecmp(key, "annotations") == 0)
 		return scrubbed_object();
 	return scrub(value, nesting);
@@ -99,7 +102,8 @@ static struct json_object *scrub(const struct json_object *o, int nesting)
 	case json_type_array:
 		copy = json_object_new_array();
 		for (size_t i = 0; i < json_object_array_length(o); i++)
-			json_object_array_add(copy, scrub(json_object_array_get_idx(o, i), nesting));
+			json_object_array_add(copy,
+					      scrub(json_object_array_get_idx(o, i), nesting));
 		return copy;
 	case json_type_string:
 		return scrub_string(o, nesting);

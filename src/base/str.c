@@ -42,7 +42,8 @@ static int digits(const char **s, uint64_t *ret)
 	if (**s < '0' || **s > '9')
 		return -EINVAL;
 	for (; **s >= '0' && **s <= '9'; (*s)++)
-		if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(**s - '0'), &v))
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(**s - '0'), &v))
 			return -ERANGE;
 	*ret = v;
 	return 0;
@@ -56,7 +57,8 @@ int str_u64(const char *s, uint64_t *ret)
 	if (!s)
 		return -EINVAL;
 	r = digits(&s, &v);
-	/* "99999999999999999999x" is no number rather than too large a one, but nobody needs to tell them apart. */
+	/* "99999999999999999999x" is no number rather than too large a one, but nobody needs to
+	 * tell them apart. */
 	if (r < 0)
 		return r;
 	if (*s)
@@ -115,26 +117,32 @@ int str_bool(const char *s, bool *ret)
 
 bool str_id_valid(const char *s)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.#:@-";
+	static const char allowed[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.#:@-";
 	size_t len = s ? strnlen(s, 129) : 0;
 
-	return len >= 1 && len <= 128 && strspn(s, allowed) == len && !str_eq(s, ".") && !str_eq(s, "..");
+	return len >= 1 && len <= 128 && strspn(s, allowed) == len && !str_eq(s, ".") &&
+	       !str_eq(s, "..");
 }
 
-/** utf8_len() - length of the well-formed character at @s (RFC 3629: shortest form, no surrogates), 0 for none */
+/**
+ * utf8_len() - length of the well-formed character at @s (RFC 3629: shortest form, no surrogates),
+ * 0 for none
+ */
 static size_t utf8_len(const unsigned char *s, size_t len)
 {
-	size_t need = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : s[0] >= 0xe0 && s[0] <= 0xef ? 3
-						 : s[0] >= 0xf0 && s[0] <= 0xf4       ? 4
-										      : 0;
+	size_t need = s[0] >= 0xc2 && s[0] <= 0xdf   ? 2
+		      : s[0] >= 0xe0 && s[0] <= 0xef ? 3
+		      : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+						     : 0;
 
 	if (!need || need > len)
 		return 0;
 	for (size_t i = 1; i < need; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] > 0x8f))
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
 		return 0;
 	/* The C1 controls are well-formed, but terminals obey them. */
 	if (s[0] == 0xc2 && s[1] < 0xa0)

@@ -29,7 +29,8 @@ static inline bool str_starts(const char *s, const char *prefix)
  * str_printf() - formatted string, or abort; the caller frees it
  */
 char *str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
-char *str_vprintf(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0), returns_nonnull));
+char *str_vprintf(const char *fmt, va_list ap)
+	__attribute__((format(printf, 1, 0), returns_nonnull));
 
 /**
  * str_set() - replace the string that *@p owns by a copy of @s (NULL allowed)
@@ -55,12 +56,14 @@ int str_size(const char *s, uint64_t *ret);
 int str_bool(const char *s, bool *ret);
 
 /**
- * str_id_valid() - whether @s is safe as an id and as one path part: 1 to 128 of [A-Za-z0-9_.#:@-], not "." or ".."
+ * str_id_valid() - whether @s is safe as an id and as one path part: 1 to 128 of [A-Za-z0-9_.#:@-],
+ * not "." or ".."
  */
 bool str_id_valid(const char *s);
 
 /**
- * str_clean() - make hostile text safe to log: every byte that is not printable ASCII or valid UTF-8 becomes '?', in place
+ * str_clean() - make hostile text safe to log: every byte that is not printable ASCII or valid
+ * UTF-8 becomes '?', in place
  */
 void str_clean(char *s, size_t len);
 
@@ -82,7 +85,10 @@ char **strv_copy(char *const *v);
 bool strv_has(char *const *v, const char *s);
 /** strv_join() - "a<sep>b<sep>c"; the caller frees it */
 char *strv_join(char *const *v, const char *sep);
-/** strv_split() - parts of @s between runs of any byte of @seps, empty parts dropped; the caller frees it */
+/**
+ * strv_split() - parts of @s between runs of any byte of @seps, empty parts dropped; the caller
+ * frees it
+ */
 char **strv_split(const char *s, const char *seps);
 
 /**

@@ -24,7 +24,8 @@
 
 enum { ROLLBACK_SEC = 60, EXECS_SEC = 2, PIDS_SEC = 3, SIGNAL_MAX = 64 };
 
-static const char *const state_names[] = {"NotCreated", "Created", "Running", "Stopped", "Invalid"};
+static const char *const state_names[] = { "NotCreated", "Created", "Running", "Stopped",
+					   "Invalid" };
 _Static_assert(ARRAY_SIZE(state_names) == CONTAINER_STATE_END, "a name for each state");
 
 #define TO(s) (1u << (s))
@@ -60,10 +61,11 @@ struct container {
 
 static void set_state(struct container *c, enum container_state to)
 {
-	struct log_fields f = {.container = c->id};
+	struct log_fields f = { .container = c->id };
 
 	if (!(moves[c->state] & TO(to))) {
-		log_msg(LOG_ERROR, &f, "illegal move from %s to %s refused", state_names[c->state], state_names[to]);
+		log_msg(LOG_ERROR, &f, "illegal move from %s to %s refused", state_names[c->state],
+			state_names[to]);
 		return;
 	}
 	c->state = to;
@@ -73,16 +75,19 @@ static void set_state(struct container *c, enum container_state to)
 
 static CO int guest_combine(void *ctx, const struct gcs_combined_layers *layers, struct err *err)
 {
-	return guest_modify(ctx, NULL, "Add", "CombinedLayers", &gcs_combined_layers_table, layers, err);
+	return guest_modify(ctx, NULL, "Add", "CombinedLayers", &gcs_combined_layers_table, layers,
+			    err);
 }
 
-static CO int guest_remove_layers(void *ctx, const struct gcs_combined_layers *layers, struct err *err)
+static CO int guest_remove_layers(void *ctx, const struct gcs_combined_layers *layers,
+				  struct err *err)
 {
-	return guest_modify(ctx, NULL, "Remove", "CombinedLayers", &gcs_combined_layers_table, layers, err);
+	return guest_modify(ctx, NULL, "Remove", "CombinedLayers", &gcs_combined_layers_table,
+			    layers, err);
 }
 
-static CO int guest_create_container(void *ctx, const char *id, const struct gcs_container_config *config,
-				     struct err *err)
+static CO int guest_create_container(void *ctx, const char *id,
+				     const struct gcs_container_config *config, struct err *err)
 {
 	return guest_create(ctx, id, config, err);
 }
@@ -97,7 +102,8 @@ static CO int guest_delete_container(void *ctx, const char *id, struct err *err)
 	return guest_delete_state(ctx, id, err);
 }
 
-static CO int guest_get_properties(void *ctx, const char *id, const char *type, char **ret, struct err *err)
+static CO int guest_get_properties(void *ctx, const char *id, const char *type, char **ret,
+				   struct err *err)
 {
 	return guest_properties(ctx, id, type, ret, err);
 }
@@ -151,7 +157,8 @@ static int no_process(const struct container *c, const char *exec_id, struct err
 {
 	if (str_empty(exec_id))
 		return err_set(err, -ERR_NOT_FOUND, "container %s not created: not found", c->id);
-	return err_set(err, -ERR_NOT_FOUND, "exec %s does not exist in container %s: not found", exec_id, c->id);
+	return err_set(err, -ERR_NOT_FOUND, "exec %s does not exist in container %s: not found",
+		       exec_id, c->id);
 }
 
 /* ---- releasing ---- */
@@ -162,7 +169,7 @@ static CO int release_shares(struct container *c, struct err *err)
 	int first = 0;
 
 	for (char **id = c->share_ids; id && *id; id++) {
-		struct err other = {0};
+		struct err other = { 0 };
 		int r = share_unmap(c->env->shares, *id, first < 0 ? &other : err);
 
 		if (r < 0) {
@@ -176,12 +183,13 @@ static CO int release_shares(struct container *c, struct err *err)
 }
 
 /*
- * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks and shares. What was released is
- * forgotten at once, so that a repeated call goes on where this one failed. Independent steps go on after a failure.
+ * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks and
+ * shares. What was released is forgotten at once, so that a repeated call goes on where this one
+ * failed. Independent steps go on after a failure.
  */
 static CO int release_resources(struct container *c, struct err *err)
 {
-	struct err other = {0};
+	struct err other = { 0 };
 	int r = rootfs_uncombine(&c->rootfs, c->env, c->id, err);
 
 	if (r < 0)
@@ -206,7 +214,7 @@ static CO int make_guest_container(struct container *c, struct json_object *spec
 	_cleanup_free_ char *bundle = str_printf("/run/gcs/pods/%s/%s", c->pod, c->id);
 	_cleanup_free_ char *scratch = str_printf("%s/scratch", bundle);
 	struct gcs_container_config config = {
-		.schema = {.major = 2, .minor = 1},
+		.schema = { .major = 2, .minor = 1 },
 		.bundle = bundle,
 		.spec = spec,
 		.scratch = c->rootfs.scratch_dir ? c->rootfs.scratch_dir : scratch,
@@ -232,7 +240,8 @@ static CO int build(struct container *c, const struct container_request *request
 	log_phase("layers", t0);
 	r = spec_for_guest(request->spec, c->rootfs.guest_path, c->pod, &spec, err);
 	if (r >= 0 && c->rootfs.read_only)
-		json_object_object_add(json_get(spec, "root", NULL), "readonly", json_object_new_boolean(true));
+		json_object_object_add(json_get(spec, "root", NULL), "readonly",
+				       json_object_new_boolean(true));
 	if (r >= 0)
 		r = mounts_map(c->env->shares, spec, &c->share_ids, err);
 	if (r >= 0)
@@ -240,7 +249,8 @@ static CO int build(struct container *c, const struct container_request *request
 	return r;
 }
 
-/* The guest has made init already, and its pid is what the client shall know. A guest that doesn't say leaves it 0. */
+/* The guest has made init already, and its pid is what the client shall know. A guest that doesn't
+ * say leaves it 0. */
 static CO void ask_init_pid(struct container *c, struct process *init)
 {
 	_cleanup_free_ char *text = NULL;
@@ -261,7 +271,8 @@ static CO void ask_init_pid(struct container *c, struct process *init)
 		process_set_pid(init, (uint32_t)json_object_get_int64(pid));
 }
 
-CO int container_create(struct container *c, const struct container_request *request, struct err *err)
+CO int container_create(struct container *c, const struct container_request *request,
+			struct err *err)
 {
 	CO_LOCK(&c->lock);
 
@@ -275,7 +286,7 @@ CO int container_create(struct container *c, const struct container_request *req
 	if (r >= 0)
 		r = build(c, request, err);
 	if (r < 0) {
-		struct err rollback = {0};
+		struct err rollback = { 0 };
 		CO_SHIELD(ROLLBACK_SEC * USEC_PER_SEC);
 
 		process_free(init);
@@ -298,7 +309,8 @@ static CO void on_process_exit(struct process *p, void *arg)
 	struct process_status status;
 
 	process_get_status(p, &status);
-	if (str_empty(status.exec_id) && (c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED))
+	if (str_empty(status.exec_id) &&
+	    (c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED))
 		set_state(c, CONTAINER_STOPPED);
 	c->events.exited(c->id, &status, c->events.arg);
 }
@@ -306,7 +318,8 @@ static CO void on_process_exit(struct process *p, void *arg)
 static CO int start_init(struct container *c, struct process *init, struct err *err)
 {
 	if (c->state != CONTAINER_CREATED)
-		return err_set(err, -ERR_STATE, "cannot start a container in state %s", state_names[c->state]);
+		return err_set(err, -ERR_STATE, "cannot start a container in state %s",
+			       state_names[c->state]);
 
 	int r = c->env->ops->start(c->env->guest, c->id, err);
 
@@ -333,7 +346,8 @@ CO int container_start(struct container *c, const char *exec_id, uint32_t *ret_p
 	if (str_empty(exec_id))
 		r = start_init(c, p, err);
 	else if (c->state != CONTAINER_RUNNING)
-		r = err_set(err, -ERR_STATE, "cannot exec in a container in state %s", state_names[c->state]);
+		r = err_set(err, -ERR_STATE, "cannot exec in a container in state %s",
+			    state_names[c->state]);
 	else
 		r = process_start(p, on_process_exit, c, err);
 	if (r < 0)
@@ -351,13 +365,14 @@ void container_started(struct container *c, const char *exec_id)
 		process_release_exit(p);
 }
 
-int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io, struct json_object *spec,
-		   struct err *err)
+int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io,
+		   struct json_object *spec, struct err *err)
 {
 	_cleanup_json_ struct json_object *owned = spec;
 
 	if (c->state != CONTAINER_RUNNING)
-		return err_set(err, -ERR_STATE, "cannot exec in a container in state %s", state_names[c->state]);
+		return err_set(err, -ERR_STATE, "cannot exec in a container in state %s",
+			       state_names[c->state]);
 	if (!json_object_is_type(spec, json_type_object))
 		return err_set(err, -ERR_INVALID, "the process spec is no JSON object");
 	if (find(c, exec_id))
@@ -408,7 +423,7 @@ static CO void kill_execs(struct container *c, int signal)
 
 	for (char **id = ids; id && *id; id++) {
 		struct process *p = find(c, *id);
-		struct err err = {0};
+		struct err err = { 0 };
 		int r = p ? kill_process(c, p, signal, &err) : 0;
 
 		if (r < 0 && r != -ERR_NOT_FOUND)
@@ -431,7 +446,8 @@ static CO void end_execs(struct container *c)
 	}
 }
 
-CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all, struct err *err)
+CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all,
+		      struct err *err)
 {
 	struct process *p = find(c, exec_id);
 
@@ -440,13 +456,15 @@ CO int container_kill(struct container *c, const char *exec_id, uint32_t signal,
 	if (!p)
 		return no_process(c, exec_id, err);
 	if (signal < 1 || signal > SIGNAL_MAX)
-		return err_set(err, -ERR_INVALID, "signal %u is not valid: 1 to %d are", signal, SIGNAL_MAX);
+		return err_set(err, -ERR_INVALID, "signal %u is not valid: 1 to %d are", signal,
+			       SIGNAL_MAX);
 	if (all)
 		kill_execs(c, (int)signal);
 	return kill_process(c, p, (int)signal, err);
 }
 
-CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret, struct err *err)
+CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret,
+			struct err *err)
 {
 	CO_LOCK(&c->lock);
 
@@ -477,7 +495,8 @@ CO int container_delete(struct container *c, const char *exec_id, struct process
 	return release_resources(c, err);
 }
 
-CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret, struct err *err)
+CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret,
+		      struct err *err)
 {
 	struct process *p = find(c, exec_id);
 
@@ -493,7 +512,8 @@ CO int container_wait(struct container *c, const char *exec_id, struct process_s
 
 /* ---- the rest ---- */
 
-CO int container_resize(struct container *c, const char *exec_id, uint16_t width, uint16_t height, struct err *err)
+CO int container_resize(struct container *c, const char *exec_id, uint16_t width, uint16_t height,
+			struct err *err)
 {
 	struct process *p = find(c, exec_id);
 
@@ -510,7 +530,8 @@ int container_close_stdin(struct container *c, const char *exec_id, struct err *
 	return 0;
 }
 
-int container_status(struct container *c, const char *exec_id, struct process_status *ret, struct err *err)
+int container_status(struct container *c, const char *exec_id, struct process_status *ret,
+		     struct err *err)
 {
 	struct process *p = find(c, exec_id);
 
@@ -533,7 +554,8 @@ static const char *exec_of(const struct container *c, uint32_t pid)
 	return "";
 }
 
-/* What the guest lists. Asked by a daemon that restarts and has little patience: a guest that doesn't answer is no failure. */
+/* What the guest lists. Asked by a daemon that restarts and has little patience: a guest that
+ * doesn't answer is no failure. */
 static CO struct json_object *list_processes(struct container *c)
 {
 	CO_LIMIT(PIDS_SEC * USEC_PER_SEC);
@@ -546,8 +568,8 @@ static CO struct json_object *list_processes(struct container *c)
 	return o;
 }
 
-CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids, size_t *ret_n,
-		      struct err *err)
+CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids,
+		      size_t *ret_n, struct err *err)
 {
 	struct process_status init;
 	int r = container_status(c, "", &init, err);
@@ -563,7 +585,8 @@ CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***re
 	const char **exec_ids = mem_new0(n + 1, sizeof(*exec_ids));
 
 	for (size_t i = 0; i < n; i++) {
-		struct json_object *pid = json_get(json_object_array_get_idx(list, i), "ProcessId", NULL);
+		struct json_object *pid =
+			json_get(json_object_array_get_idx(list, i), "ProcessId", NULL);
 
 		pids[i] = (uint32_t)json_object_get_int64(pid);
 		exec_ids[i] = exec_of(c, pids[i]);

@@ -45,26 +45,31 @@ struct rootfs_mount {
 
 /** enum rootfs_upper - where writes to a directory rootfs go */
 enum rootfs_upper {
-	ROOTFS_UPPER_GUEST,	/* an ext4 scratch disk in the guest over a read-only share */
-	ROOTFS_UPPER_HOST,	/* the host's own overlay, shared writable */
+	ROOTFS_UPPER_GUEST, /* an ext4 scratch disk in the guest over a read-only share */
+	ROOTFS_UPPER_HOST, /* the host's own overlay, shared writable */
 };
 
 /**
  * struct container_ops - what a container needs of the guest
  */
 struct container_ops {
-	CO int (*combine_layers)(void *ctx, const struct gcs_combined_layers *layers, struct err *err);
-	CO int (*remove_layers)(void *ctx, const struct gcs_combined_layers *layers, struct err *err);
-	CO int (*create)(void *ctx, const char *id, const struct gcs_container_config *config, struct err *err);
+	CO int (*combine_layers)(void *ctx, const struct gcs_combined_layers *layers,
+				 struct err *err);
+	CO int (*remove_layers)(void *ctx, const struct gcs_combined_layers *layers,
+				struct err *err);
+	CO int (*create)(void *ctx, const char *id, const struct gcs_container_config *config,
+			 struct err *err);
 	CO int (*start)(void *ctx, const char *id, struct err *err);
 	CO int (*delete_state)(void *ctx, const char *id, struct err *err);
-	CO int (*properties)(void *ctx, const char *id, const char *type, char **ret, struct err *err);
+	CO int (*properties)(void *ctx, const char *id, const char *type, char **ret,
+			     struct err *err);
 };
 extern const struct container_ops container_guest_ops;
 
 /**
  * struct container_env - what containers of one VM share; outlives them
- * @work_dir:	host directory (in the sandbox's run directory) below which rootfs mounts are made: <work_dir>/<id>/rootfs
+ * @work_dir:	host directory (in the sandbox's run directory) below which rootfs mounts are made:
+ *		<work_dir>/<id>/rootfs
  * @scratch_dir: host directory for scratch images (on disk): <scratch_dir>/<id>.img
  * @scratch_bytes: size of a new scratch image
  */
@@ -105,36 +110,62 @@ struct container;
 /** container_new() - @pod is the guest-facing pod id (the container's own id when it is alone) */
 struct container *container_new(const struct container_env *env, const char *id, const char *pod,
 				const struct container_events *events);
-/** container_create() - rootfs, mounts, guest's container, init process in state Created; failure releases everything */
-CO int container_create(struct container *c, const struct container_request *request, struct err *err);
-/** container_start() - start init (@exec_id "") or an exec; @ret_pid; the exit event is held back until container_started() */
-CO int container_start(struct container *c, const char *exec_id, uint32_t *ret_pid, struct err *err);
+/**
+ * container_create() - rootfs, mounts, guest's container, init process in state Created; failure
+ * releases everything
+ */
+CO int container_create(struct container *c, const struct container_request *request,
+			struct err *err);
+/**
+ * container_start() - start init (@exec_id "") or an exec; @ret_pid; the exit event is held back
+ * until container_started()
+ */
+CO int container_start(struct container *c, const char *exec_id, uint32_t *ret_pid,
+		       struct err *err);
 /** container_started() - the start event was published */
 void container_started(struct container *c, const char *exec_id);
-/** container_exec() - add an exec process; @spec as in process_create(); a failed one leaves no entry */
-int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io, struct json_object *spec,
-		   struct err *err);
+/**
+ * container_exec() - add an exec process; @spec as in process_create(); a failed one leaves no
+ * entry
+ */
+int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io,
+		   struct json_object *spec, struct err *err);
 /** container_kill() - @all: every process of the container; an unknown exec is -ERR_NOT_FOUND */
-CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all, struct err *err);
-/** container_delete() - init: ends its execs and releases every resource (retryable) after it has stopped; running is -ERR_STATE; @ret is the last status */
-CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret, struct err *err);
-/** container_wait() - until the process has ended (init: and the container is Stopped or Invalid) */
-CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret, struct err *err);
-CO int container_resize(struct container *c, const char *exec_id, uint16_t width, uint16_t height, struct err *err);
+CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all,
+		      struct err *err);
+/**
+ * container_delete() - init: ends its execs and releases every resource (retryable) after it has
+ * stopped; running is -ERR_STATE; @ret is the last status
+ */
+CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret,
+			struct err *err);
+/**
+ * container_wait() - until the process has ended (init: and the container is Stopped or Invalid)
+ */
+CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret,
+		      struct err *err);
+CO int container_resize(struct container *c, const char *exec_id, uint16_t width, uint16_t height,
+			struct err *err);
 int container_close_stdin(struct container *c, const char *exec_id, struct err *err);
 /** container_status() - of a process; -ERR_NOT_FOUND */
-int container_status(struct container *c, const char *exec_id, struct process_status *ret, struct err *err);
+int container_status(struct container *c, const char *exec_id, struct process_status *ret,
+		     struct err *err);
 /**
- * container_pids() - pids of the container's processes with the exec ids that are known; @ret_exec_ids entries are borrowed,
- * "" for unknown; arrays are the caller's. Init's pid alone once it has ended, or when the guest does not say within 3 s
+ * container_pids() - pids of the container's processes with the exec ids that are known;
+ * @ret_exec_ids entries are borrowed, "" for unknown; arrays are the caller's. Init's pid alone
+ * once it has ended, or when the guest does not say within 3 s
  */
-CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids, size_t *ret_n, struct err *err);
+CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids,
+		      size_t *ret_n, struct err *err);
 /** container_stats() - the guest's Statistics as JSON text (LCOWMetrics) */
 CO int container_stats(struct container *c, char **ret, struct err *err);
 enum container_state container_get_state(const struct container *c);
 const char *container_id(const struct container *c);
 const char *container_bundle(const struct container *c);
-/** container_free() - after container_delete(), or when the VM is gone (then host resources are released); Return: NULL */
+/**
+ * container_free() - after container_delete(), or when the VM is gone (then host resources are
+ * released); Return: NULL
+ */
 struct container *container_free(struct container *c);
 
 #endif

@@ -58,7 +58,8 @@ static int open_fifo_in(struct stream *s, const char *path)
 
 static int open_fifo_out(struct stream *s, const char *path)
 {
-	/* The reading end first: a FIFO without a reader cannot be opened for writing without waiting. */
+	/* The reading end first: a FIFO without a reader cannot be opened for writing without
+	 * waiting. */
 	s->keep = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (s->keep < 0)
 		return -errno;
@@ -99,7 +100,7 @@ static int open_path(struct stream *s, const char *path)
 
 static int open_stream(struct stream *s, const char *where, struct err *err)
 {
-	static const char *const names[] = {"stdin", "stdout", "stderr"};
+	static const char *const names[] = { "stdin", "stdout", "stderr" };
 	const char *rest = strstr(where, "://");
 	int r;
 
@@ -110,21 +111,23 @@ static int open_stream(struct stream *s, const char *where, struct err *err)
 	else if (str_starts(where, "file://"))
 		r = open_file(s, rest + 3, true);
 	else
-		return err_set(err, -ERR_UNIMPLEMENTED, "%s %s: only paths, fifo:// and file:// are supported",
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "%s %s: only paths, fifo:// and file:// are supported",
 			       names[s->number], where);
 	return r < 0 ? err_sys(err, r, "%s %s", names[s->number], where) : 0;
 }
 
 int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err)
 {
-	const char *const where[] = {paths->in, paths->out, paths->err};
+	const char *const where[] = { paths->in, paths->out, paths->err };
 	struct io *io = NEW0(struct io);
 	int r = 0;
 
 	co_event_init(&io->output_done);
 	co_event_set(&io->output_done);
 	for (int i = 0; i < 3; i++)
-		io->streams[i] = (struct stream){.io = io, .number = i, .fd = -EBADF, .keep = -EBADF};
+		io->streams[i] =
+			(struct stream){ .io = io, .number = i, .fd = -EBADF, .keep = -EBADF };
 	for (int i = 0; i < 3 && r >= 0; i++) {
 		if (str_empty(where[i]))
 			continue;
@@ -174,11 +177,13 @@ static void on_relayed(struct relay *relay, enum relay_end end, void *arg)
 	struct stream *s = arg;
 
 	if (end == RELAY_FAILED || (end == RELAY_BROKEN && s->number > 0))
-		log_warn("stream %d broke after %llu bytes", s->number, (unsigned long long)relay_bytes(relay));
+		log_warn("stream %d broke after %llu bytes", s->number,
+			 (unsigned long long)relay_bytes(relay));
 	give_back(s);
 }
 
-int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg, struct err *err)
+int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg,
+	     struct err *err)
 {
 	io->close_fd = close_fd;
 	io->arg = arg;
@@ -192,7 +197,8 @@ int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void 
 		if (!s->open)
 			continue;
 
-		int r = relay_new(i == 0 ? s->fd : fds[i], i == 0 ? fds[i] : s->fd, on_relayed, s, &s->relay);
+		int r = relay_new(i == 0 ? s->fd : fds[i], i == 0 ? fds[i] : s->fd, on_relayed, s,
+				  &s->relay);
 
 		if (r < 0) {
 			for (int k = 0; k < 3; k++)
@@ -253,7 +259,8 @@ CO void io_drain(struct io *io, uint64_t usec)
 			since = time_mono();
 		moved = now;
 		if (time_mono() - since >= usec) {
-			log_warn("output that nobody reads is given up after %llu bytes", (unsigned long long)now);
+			log_warn("output that nobody reads is given up after %llu bytes",
+				 (unsigned long long)now);
 			break;
 		}
 	}

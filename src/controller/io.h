@@ -19,17 +19,17 @@ struct stdio_paths {
 };
 
 /*
- * Upstream I/O: between this shim and its client, and the relay to the guest's streams. Output FIFOs are opened for writing
- * with a read end kept, so that readers may come and go; a stdin FIFO is opened with a write end kept, so that only
- * io_close_stdin() is its end.
+ * Upstream I/O: between this shim and its client, and the relay to the guest's streams. Output
+ * FIFOs are opened for writing with a read end kept, so that readers may come and go; a stdin FIFO
+ * is opened with a write end kept, so that only io_close_stdin() is its end.
  */
 struct io;
 
 /**
  * io_open() - open what the paths name; never blocks
  *
- * Plain path or fifo://: a FIFO (or a file to append to); file://: append, parents created, one open file when stdout and
- * stderr are the same; binary:// and others: -ERR_UNIMPLEMENTED.
+ * Plain path or fifo://: a FIFO (or a file to append to); file://: append, parents created, one
+ * open file when stdout and stderr are the same; binary:// and others: -ERR_UNIMPLEMENTED.
  *
  * Return: 0 or a negative code that names the path; nothing stays open then
  */
@@ -39,18 +39,26 @@ bool io_wants(const struct io *io, int stream);
 /**
  * io_start() - relay to the guest's streams
  * @fds:	guest's ends of stdin, stdout, stderr, -EBADF for none; borrowed
- * @close_fd:	called once per stream when the relay is done with it: the guest's end must be closed then (half-closed for stdin)
+ * @close_fd:	called once per stream when the relay is done with it: the guest's end must be
+ *		closed then (half-closed for stdin)
  */
-int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg, struct err *err);
-/** io_close_stdin() - deliver what is in the FIFO already, then the end; idempotent; before io_start() it is remembered */
+int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg,
+	     struct err *err);
+/**
+ * io_close_stdin() - deliver what is in the FIFO already, then the end; idempotent; before
+ * io_start() it is remembered
+ */
 void io_close_stdin(struct io *io);
 /**
- * io_drain() - wait until stdout and stderr were relayed to their end, then close every upstream end that this shim holds,
- * so that readers see the end
+ * io_drain() - wait until stdout and stderr were relayed to their end, then close every upstream
+ * end that this shim holds, so that readers see the end
  * @usec:	how long a reader may take nothing at all before the rest is given up (and logged)
  */
 CO void io_drain(struct io *io, uint64_t usec);
-/** io_abandon() - close both ends of every stream at once; what was not relayed is lost, and io_drain() returns; idempotent */
+/**
+ * io_abandon() - close both ends of every stream at once; what was not relayed is lost, and
+ * io_drain() returns; idempotent
+ */
 void io_abandon(struct io *io);
 struct io *io_free(struct io *io);
 

@@ -23,7 +23,8 @@ static bool among(const char *s, const char *const *list, size_t n)
 
 static bool in_guest(const char *source)
 {
-	static const char *const schemes[] = {"sandbox://", "sandbox-tmp://", "hugepages://", "uvm://"};
+	static const char *const schemes[] = { "sandbox://", "sandbox-tmp://", "hugepages://",
+					       "uvm://" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
 		if (str_starts(source, schemes[i]))
@@ -35,7 +36,8 @@ static bool in_guest(const char *source)
 static bool has_option(struct json_object *mount, const char *option)
 {
 	struct json_object *options = json_get(mount, "options", NULL);
-	size_t n = json_object_is_type(options, json_type_array) ? json_object_array_length(options) : 0;
+	size_t n = json_object_is_type(options, json_type_array) ? json_object_array_length(options)
+								 : 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const char *o = json_object_get_string(json_object_array_get_idx(options, i));
@@ -46,7 +48,8 @@ static bool has_option(struct json_object *mount, const char *option)
 	return false;
 }
 
-static CO int map_bind(struct shares *shares, struct json_object *mount, const char *source, char ***ids, struct err *err)
+static CO int map_bind(struct shares *shares, struct json_object *mount, const char *source,
+		       char ***ids, struct err *err)
 {
 	char id[UUID_LEN + 1];
 	const char *guest_path;
@@ -62,9 +65,11 @@ static CO int map_bind(struct shares *shares, struct json_object *mount, const c
 	return 0;
 }
 
-static CO int map_mount(struct shares *shares, struct json_object *mount, char ***ids, struct err *err)
+static CO int map_mount(struct shares *shares, struct json_object *mount, char ***ids,
+			struct err *err)
 {
-	static const char *const no_host_part[] = {"tmpfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"};
+	static const char *const no_host_part[] = { "tmpfs",   "proc",   "sysfs", "cgroup",
+						    "cgroup2", "devpts", "mqueue" };
 	const char *type = json_get_str(mount, "type");
 	const char *source = json_get_str(mount, "source");
 	const char *destination = json_get_str(mount, "destination");
@@ -77,7 +82,8 @@ static CO int map_mount(struct shares *shares, struct json_object *mount, char *
 	bool bind = str_eq(type, "bind") || has_option(mount, "bind") || has_option(mount, "rbind");
 
 	if (!bind)
-		return err_set(err, -ERR_INVALID, "mount %s: type %s is not supported", destination, type ? type : "\"\"");
+		return err_set(err, -ERR_INVALID, "mount %s: type %s is not supported", destination,
+			       type ? type : "\"\"");
 	if (str_empty(source))
 		return err_set(err, -ERR_INVALID, "mount %s has no source", destination);
 	if (in_guest(source))
@@ -91,7 +97,8 @@ static CO int map_mount(struct shares *shares, struct json_object *mount, char *
 CO int mounts_map(struct shares *shares, struct json_object *spec, char ***ids, struct err *err)
 {
 	struct json_object *mounts = json_get(spec, "mounts", NULL);
-	size_t n = json_object_is_type(mounts, json_type_array) ? json_object_array_length(mounts) : 0;
+	size_t n =
+		json_object_is_type(mounts, json_type_array) ? json_object_array_length(mounts) : 0;
 
 	for (size_t i = 0; i < n; i++) {
 		int r = map_mount(shares, json_object_array_get_idx(mounts, i), ids, err);

@@ -16,7 +16,7 @@
 
 enum { EXIT_UNKNOWN = 255, STALL_SEC = 10 };
 
-static const char *const state_names[] = {"NotCreated", "Created", "Running", "Terminated"};
+static const char *const state_names[] = { "NotCreated", "Created", "Running", "Terminated" };
 _Static_assert(ARRAY_SIZE(state_names) == PROCESS_STATE_END, "a name for each state");
 
 #define TO(s) (1u << (s))
@@ -28,8 +28,9 @@ static const unsigned moves[] = {
 };
 _Static_assert(ARRAY_SIZE(moves) == PROCESS_STATE_END, "a row for each state");
 
-static CO int guest_execute_for(void *ctx, const char *container, const struct gcs_process_params *params,
-				struct guest_process **ret, struct err *err)
+static CO int guest_execute_for(void *ctx, const char *container,
+				const struct gcs_process_params *params, struct guest_process **ret,
+				struct err *err)
 {
 	return guest_execute(ctx, container, params, ret, err);
 }
@@ -77,7 +78,8 @@ struct process {
 static void set_state(struct process *p, enum process_state to)
 {
 	if (!(moves[p->state] & TO(to))) {
-		log_error("process: illegal move from %s to %s refused", state_names[p->state], state_names[to]);
+		log_error("process: illegal move from %s to %s refused", state_names[p->state],
+			  state_names[to]);
 		return;
 	}
 	p->state = to;
@@ -106,7 +108,8 @@ static void process_put(struct process *p)
 	free(p);
 }
 
-struct process *process_new(const struct process_ops *ops, void *ctx, const char *container, const char *exec_id)
+struct process *process_new(const struct process_ops *ops, void *ctx, const char *container,
+			    const char *exec_id)
 {
 	struct process *p = NEW0(struct process);
 
@@ -121,15 +124,17 @@ struct process *process_new(const struct process_ops *ops, void *ctx, const char
 	return p;
 }
 
-int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec, struct err *err)
+int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,
+		   struct err *err)
 {
 	_cleanup_json_ struct json_object *owned = spec;
-	const char *const paths[] = {io->in, io->out, io->err};
+	const char *const paths[] = { io->in, io->out, io->err };
 
 	if (p->state != PROCESS_NOT_CREATED)
 		return err_set(err, -ERR_STATE, "process is in state %s", state_names[p->state]);
 	if (io->terminal && !str_empty(io->err))
-		return err_set(err, -ERR_STATE, "a process with a terminal has no stderr of its own");
+		return err_set(err, -ERR_STATE,
+			       "a process with a terminal has no stderr of its own");
 
 	int r = io_open(io, &p->io, err);
 
@@ -212,7 +217,8 @@ void process_fail(struct process *p)
 	io_abandon(p->io);
 }
 
-CO int process_start(struct process *p, CO void (*exited)(struct process *p, void *arg), void *arg, struct err *err)
+CO int process_start(struct process *p, CO void (*exited)(struct process *p, void *arg), void *arg,
+		     struct err *err)
 {
 	if (p->state != PROCESS_CREATED || p->starting)
 		return err_set(err, -ERR_STATE, "cannot start a process in state %s",

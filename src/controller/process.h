@@ -17,15 +17,23 @@ struct json_object;
  * Process controller: an init process or an exec.
  *
  *   NotCreated --create--> Created --start--> Running --exit--> Terminated
- *   Created --start failed or kill--> Terminated (code 1; killed: 128+signal); Created --delete--> Terminated (code 0)
+ *   Created --start failed or kill--> Terminated (code 1; killed: 128+signal)
+ *   Created --delete--> Terminated (code 0)
  */
 
-enum process_state { PROCESS_NOT_CREATED, PROCESS_CREATED, PROCESS_RUNNING, PROCESS_TERMINATED, PROCESS_STATE_END };
+enum process_state {
+	PROCESS_NOT_CREATED,
+	PROCESS_CREATED,
+	PROCESS_RUNNING,
+	PROCESS_TERMINATED,
+	PROCESS_STATE_END
+};
 
 struct process;
 
 /**
- * struct process_ops - what a process needs of the guest; unit tests give fakes. Signatures as in guest/guest.h
+ * struct process_ops - what a process needs of the guest; unit tests give fakes. Signatures as in
+ * guest/guest.h
  */
 struct process_ops {
 	CO int (*execute)(void *ctx, const char *container, const struct gcs_process_params *params,
@@ -33,7 +41,8 @@ struct process_ops {
 	uint32_t (*pid)(const struct guest_process *p);
 	int (*fd)(const struct guest_process *p, int stream);
 	void (*close)(struct guest_process *p, int stream);
-	void (*on_exit)(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg), void *arg);
+	void (*on_exit)(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg),
+			void *arg);
 	CO int (*signal)(struct guest_process *p, int signal, struct err *err);
 	CO int (*resize)(struct guest_process *p, uint16_t width, uint16_t height, struct err *err);
 	struct guest_process *(*free)(struct guest_process *p);
@@ -59,24 +68,34 @@ struct process_status {
 };
 
 /** process_new() - @container is the guest-facing container id; @exec_id "" for init */
-struct process *process_new(const struct process_ops *ops, void *ctx, const char *container, const char *exec_id);
-/** process_create() - open upstream I/O; @spec is the OCI process of an exec (one reference taken over), NULL for init; terminal with a stderr path is -ERR_STATE */
-int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec, struct err *err);
+struct process *process_new(const struct process_ops *ops, void *ctx, const char *container,
+			    const char *exec_id);
+/**
+ * process_create() - open upstream I/O; @spec is the OCI process of an exec (one reference taken
+ * over), NULL for init; terminal with a stderr path is -ERR_STATE
+ */
+int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,
+		   struct err *err);
 /**
  * process_start() - execute it in the guest
- * @exited:	called once, from a coroutine, after output was drained (or its reader took nothing for 10 s), status recorded
- *		and upstream I/O closed; may be NULL. Held back until process_release_exit()
+ * @exited:	called once, from a coroutine, after output was drained (or its reader took nothing
+ *		for 10 s), status recorded and upstream I/O closed; may be NULL. Held back until
+ *		process_release_exit()
  */
-CO int process_start(struct process *p, CO void (*exited)(struct process *p, void *arg), void *arg, struct err *err);
+CO int process_start(struct process *p, CO void (*exited)(struct process *p, void *arg), void *arg,
+		     struct err *err);
 /** process_release_exit() - the start was published: the exit may be now */
 void process_release_exit(struct process *p);
 /** process_wait() - until Terminated; Return: 0, -ETIMEDOUT, -ECANCELED */
 CO int process_wait(struct process *p);
-/** process_fail() - what had to come before its start has failed: Created becomes Terminated with code 1 */
+/**
+ * process_fail() - what had to come before its start has failed: Created becomes Terminated with
+ * code 1
+ */
 void process_fail(struct process *p);
 /**
- * process_kill() - Created: Terminated with 128+signal; Running: deliver; Terminated: -ERR_NOT_FOUND "process already finished",
- * as when the VM is gone
+ * process_kill() - Created: Terminated with 128+signal; Running: deliver; Terminated:
+ * -ERR_NOT_FOUND "process already finished", as when the VM is gone
  */
 CO int process_kill(struct process *p, int signal, struct err *err);
 CO int process_resize(struct process *p, uint16_t width, uint16_t height, struct err *err);
@@ -87,7 +106,10 @@ int process_delete(struct process *p, struct err *err);
 void process_get_status(const struct process *p, struct process_status *ret);
 /** process_set_pid() - the pid that the guest gave the container's init before it was started */
 void process_set_pid(struct process *p, uint32_t pid);
-/** process_free() - drop it; one that still runs is forgotten: its exit is never told; NULL is fine; Return: NULL */
+/**
+ * process_free() - drop it; one that still runs is forgotten: its exit is never told; NULL is fine;
+ * Return: NULL
+ */
 struct process *process_free(struct process *p);
 
 #endif

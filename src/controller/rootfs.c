@@ -29,9 +29,18 @@ static const struct mount_flag {
 	const char *name;
 	unsigned long flag;
 } mount_flags[] = {
-	{"bind", MS_BIND},	  {"rbind", MS_BIND | MS_REC}, {"ro", MS_RDONLY},     {"rw", 0},
-	{"nosuid", MS_NOSUID},	  {"nodev", MS_NODEV},	       {"noexec", MS_NOEXEC}, {"noatime", MS_NOATIME},
-	{"nodiratime", MS_NODIRATIME}, {"relatime", MS_RELATIME}, {"defaults", 0},    {"sync", MS_SYNCHRONOUS},
+	{ "bind", MS_BIND },
+	{ "rbind", MS_BIND | MS_REC },
+	{ "ro", MS_RDONLY },
+	{ "rw", 0 },
+	{ "nosuid", MS_NOSUID },
+	{ "nodev", MS_NODEV },
+	{ "noexec", MS_NOEXEC },
+	{ "noatime", MS_NOATIME },
+	{ "nodiratime", MS_NODIRATIME },
+	{ "relatime", MS_RELATIME },
+	{ "defaults", 0 },
+	{ "sync", MS_SYNCHRONOUS },
 };
 
 static bool take_flag(const char *option, unsigned long *flags)
@@ -46,28 +55,32 @@ static bool take_flag(const char *option, unsigned long *flags)
 }
 
 /* mount(2) copies one page of options and silently cuts the rest: layers would be missing. */
-static int options_of(const struct rootfs_mount *m, unsigned long *ret_flags, char **ret_data, struct err *err)
+static int options_of(const struct rootfs_mount *m, unsigned long *ret_flags, char **ret_data,
+		      struct err *err)
 {
 	_cleanup_strv_ char **data = NULL;
 
 	*ret_flags = 0;
 	for (char *const *o = m->options; o && *o; o++) {
 		if (str_starts(*o, "X-containerd."))
-			return err_set(err, -ERR_INVALID, "rootfs mount option %s is not supported", *o);
+			return err_set(err, -ERR_INVALID, "rootfs mount option %s is not supported",
+				       *o);
 		if (!take_flag(*o, ret_flags))
 			strv_add(&data, *o);
 	}
 	*ret_data = strv_join(data, ",");
 	if (strlen(*ret_data) > MOUNT_DATA_MAX) {
 		free(TAKE_PTR(*ret_data));
-		return err_set(err, -ERR_INVALID, "rootfs: the options of the %s mount are over a page: too many layers",
+		return err_set(err, -ERR_INVALID,
+			       "rootfs: the options of the %s mount are over a page: too many "
+			       "layers",
 			       m->type);
 	}
 	return 0;
 }
 
-static int mount_on_host(struct rootfs *r, const struct container_env *env, const char *id, const struct rootfs_mount *m,
-			 struct err *err)
+static int mount_on_host(struct rootfs *r, const struct container_env *env, const char *id,
+			 const struct rootfs_mount *m, struct err *err)
 {
 	_cleanup_free_ char *target = str_printf("%s/%s/rootfs", env->work_dir, id);
 	_cleanup_free_ char *data = NULL;
@@ -82,7 +95,8 @@ static int mount_on_host(struct rootfs *r, const struct container_env *env, cons
 	r->host_mount = TAKE_PTR(target);
 	if (str_eq(m->type, "bind"))
 		flags |= MS_BIND;
-	if (mount(m->source, r->host_mount, m->type, flags & ~(flags & MS_BIND ? MS_RDONLY : 0ul), data) < 0)
+	if (mount(m->source, r->host_mount, m->type, flags & ~(flags & MS_BIND ? MS_RDONLY : 0ul),
+		  data) < 0)
 		return err_set(err, errno == ENOENT || errno == ENOTDIR ? -ERR_INVALID : -errno,
 			       "mount rootfs (%s of %s): %s", m->type, m->source, strerror(errno));
 	return 0;
@@ -105,8 +119,10 @@ static void unmount_on_host(struct rootfs *r)
 
 /* ---- the scratch disk ---- */
 
-/* Formatted here where the host can: it is much quicker than in the guest, which formats what it finds unformatted. */
-static CO int make_scratch_image(struct rootfs *r, const struct container_env *env, const char *id, struct err *err)
+/* Formatted here where the host can: it is much quicker than in the guest, which formats what it
+ * finds unformatted. */
+static CO int make_scratch_image(struct rootfs *r, const struct container_env *env, const char *id,
+				 struct err *err)
 {
 	_cleanup_free_ char *path = str_printf("%s/%s.img", env->scratch_dir, id);
 	_cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -117,9 +133,18 @@ static CO int make_scratch_image(struct rootfs *r, const struct container_env *e
 	if (ftruncate(fd, (off_t)env->scratch_bytes) < 0)
 		return err_sys(err, -errno, "size scratch image %s", r->scratch_image);
 
-	const char *const argv[] = {"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
-				    "-O", "^has_journal", "-m", "0", r->scratch_image, NULL};
-	struct err mkfs = {0};
+	const char *const argv[] = { "mkfs.ext4",
+				     "-q",
+				     "-F",
+				     "-E",
+				     "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+				     "-O",
+				     "^has_journal",
+				     "-m",
+				     "0",
+				     r->scratch_image,
+				     NULL };
+	struct err mkfs = { 0 };
 	int k = child_run(argv, NULL, NULL, &mkfs);
 
 	if (k == -ETIMEDOUT || k == -ECANCELED)
@@ -129,8 +154,8 @@ static CO int make_scratch_image(struct rootfs *r, const struct container_env *e
 	return 0;
 }
 
-static CO int map_scratch(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-			  struct err *err)
+static CO int map_scratch(struct rootfs *r, const struct container_env *env, const char *id,
+			  const char *pod, struct err *err)
 {
 	const char *path;
 	int k = make_scratch_image(r, env, id, err);
@@ -138,8 +163,8 @@ static CO int map_scratch(struct rootfs *r, const struct container_env *env, con
 	if (k < 0)
 		return k;
 
-	struct scsi_disk disk = {.path = r->scratch_image};
-	struct scsi_mount mount = {.ensure_filesystem = true, .filesystem = "ext4"};
+	struct scsi_disk disk = { .path = r->scratch_image };
+	struct scsi_mount mount = { .ensure_filesystem = true, .filesystem = "ext4" };
 
 	k = scsi_reserve(env->scsi, &disk, &mount, r->scratch, err);
 	if (k >= 0)
@@ -152,8 +177,8 @@ static CO int map_scratch(struct rootfs *r, const struct container_env *env, con
 
 /* ---- layers ---- */
 
-static CO int map_directory(struct rootfs *r, const struct container_env *env, const char *path, bool read_only,
-			    struct err *err)
+static CO int map_directory(struct rootfs *r, const struct container_env *env, const char *path,
+			    bool read_only, struct err *err)
 {
 	const char *guest_path;
 	int k = share_reserve(env->shares, path, read_only, r->share, err);
@@ -166,13 +191,13 @@ static CO int map_directory(struct rootfs *r, const struct container_env *env, c
 	return 0;
 }
 
-static CO int map_image(struct rootfs *r, const struct container_env *env, const struct rootfs_mount *m, bool read_only,
-			struct err *err)
+static CO int map_image(struct rootfs *r, const struct container_env *env,
+			const struct rootfs_mount *m, bool read_only, struct err *err)
 {
 	static char ro[] = "ro";
-	static char *const ro_options[] = {ro, NULL};
+	static char *const ro_options[] = { ro, NULL };
 	const char *guest_path;
-	struct scsi_disk disk = {.path = m->source, .read_only = read_only};
+	struct scsi_disk disk = { .path = m->source, .read_only = read_only };
 	struct scsi_mount mount = {
 		.read_only = read_only,
 		.filesystem = m->type,
@@ -189,10 +214,11 @@ static CO int map_image(struct rootfs *r, const struct container_env *env, const
 }
 
 /* The request's strings are the rootfs' own. */
-static CO int combine(struct rootfs *r, const struct container_env *env, const char *id, bool add, struct err *err)
+static CO int combine(struct rootfs *r, const struct container_env *env, const char *id, bool add,
+		      struct err *err)
 {
 	_cleanup_free_ char *container_id = mem_strdup(id);
-	struct gcs_layer layer = {.path = r->layer_path};
+	struct gcs_layer layer = { .path = r->layer_path };
 	struct gcs_combined_layers layers = {
 		.container_id = container_id,
 		.root_path = r->guest_path,
@@ -201,11 +227,12 @@ static CO int combine(struct rootfs *r, const struct container_env *env, const c
 		.scratch_path = r->scratch_dir,
 	};
 
-	return add ? env->ops->combine_layers(env->guest, &layers, err) : env->ops->remove_layers(env->guest, &layers, err);
+	return add ? env->ops->combine_layers(env->guest, &layers, err)
+		   : env->ops->remove_layers(env->guest, &layers, err);
 }
 
-static CO int put_scratch_above(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-				struct err *err)
+static CO int put_scratch_above(struct rootfs *r, const struct container_env *env, const char *id,
+				const char *pod, struct err *err)
 {
 	int k = map_scratch(r, env, id, pod, err);
 
@@ -219,9 +246,10 @@ static CO int put_scratch_above(struct rootfs *r, const struct container_env *en
 
 /* ---- choosing the form ---- */
 
-/* A read-only root gets a writable layer as well: the guest's runtime makes mount points in it before it closes it. */
-static CO int prepare_directory(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-				const char *path, bool read_only, struct err *err)
+/* A read-only root gets a writable layer as well: the guest's runtime makes mount points in it
+ * before it closes it. */
+static CO int prepare_directory(struct rootfs *r, const struct container_env *env, const char *id,
+				const char *pod, const char *path, bool read_only, struct err *err)
 {
 	bool writable = env->upper == ROOTFS_UPPER_HOST && !read_only;
 	int k = map_directory(r, env, path, !writable, err);
@@ -234,15 +262,17 @@ static CO int prepare_directory(struct rootfs *r, const struct container_env *en
 	return 0;
 }
 
-static CO int prepare_bundle_root(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-				  const struct container_request *request, struct err *err)
+static CO int prepare_bundle_root(struct rootfs *r, const struct container_env *env, const char *id,
+				  const char *pod, const struct container_request *request,
+				  struct err *err)
 {
 	const char *root = json_get_str(json_get(request->spec, "root", NULL), "path");
 	_cleanup_free_ char *path = NULL;
 	struct stat st;
 
 	if (str_empty(root))
-		return err_set(err, -ERR_INVALID, "config.json has no root.path, and no rootfs mount was given");
+		return err_set(err, -ERR_INVALID,
+			       "config.json has no root.path, and no rootfs mount was given");
 	path = root[0] == '/' ? mem_strdup(root) : str_printf("%s/%s", request->bundle, root);
 	if (stat(path, &st) < 0)
 		return err_set(err, -ERR_INVALID, "rootfs %s: %s", path, strerror(errno));
@@ -251,8 +281,8 @@ static CO int prepare_bundle_root(struct rootfs *r, const struct container_env *
 	return prepare_directory(r, env, id, pod, path, false, err);
 }
 
-static CO int prepare_image(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-			    const struct rootfs_mount *m, struct err *err)
+static CO int prepare_image(struct rootfs *r, const struct container_env *env, const char *id,
+			    const char *pod, const struct rootfs_mount *m, struct err *err)
 {
 	int k = map_image(r, env, m, r->read_only, err);
 
@@ -264,15 +294,16 @@ static CO int prepare_image(struct rootfs *r, const struct container_env *env, c
 	return 0;
 }
 
-CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-		      const struct container_request *request, struct err *err)
+CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const char *id,
+		      const char *pod, const struct container_request *request, struct err *err)
 {
 	const struct rootfs_mount *m = request->rootfs;
 
 	if (request->n_rootfs == 0)
 		return prepare_bundle_root(r, env, id, pod, request, err);
 	if (request->n_rootfs > 1)
-		return err_set(err, -ERR_INVALID, "a rootfs of %zu mounts is not supported: one is", request->n_rootfs);
+		return err_set(err, -ERR_INVALID, "a rootfs of %zu mounts is not supported: one is",
+			       request->n_rootfs);
 	if (!str_empty(m->target))
 		return err_set(err, -ERR_INVALID, "the rootfs mount has a target, %s", m->target);
 	if (str_empty(m->source))
@@ -281,7 +312,8 @@ CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const c
 	if (str_eq(m->type, "ext4") || str_eq(m->type, "xfs") || str_eq(m->type, "erofs"))
 		return prepare_image(r, env, id, pod, m, err);
 	if (!str_eq(m->type, "overlay") && !str_eq(m->type, "bind"))
-		return err_set(err, -ERR_INVALID, "unrecognized rootfs mount type: %s", m->type ? m->type : "");
+		return err_set(err, -ERR_INVALID, "unrecognized rootfs mount type: %s",
+			       m->type ? m->type : "");
 
 	int k = mount_on_host(r, env, id, m, err);
 
@@ -290,7 +322,8 @@ CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const c
 
 /* ---- giving back ---- */
 
-CO int rootfs_uncombine(struct rootfs *r, const struct container_env *env, const char *id, struct err *err)
+CO int rootfs_uncombine(struct rootfs *r, const struct container_env *env, const char *id,
+			struct err *err)
 {
 	if (!r->combined)
 		return 0;
@@ -315,7 +348,7 @@ static CO int release_disk(struct scsi *scsi, char *id, struct err *err)
 
 CO int rootfs_release(struct rootfs *r, const struct container_env *env, struct err *err)
 {
-	struct err other = {0};
+	struct err other = { 0 };
 	int first = release_disk(env->scsi, r->scratch, err);
 	int k = release_disk(env->scsi, r->disk, first < 0 ? &other : err);
 
@@ -338,5 +371,5 @@ void rootfs_drop_host(struct rootfs *r)
 	free(r->layer_path);
 	free(r->scratch_dir);
 	free(r->guest_path);
-	*r = (struct rootfs){0};
+	*r = (struct rootfs){ 0 };
 }

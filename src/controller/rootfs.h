@@ -12,13 +12,14 @@ struct container_request;
 struct err;
 
 /**
- * struct rootfs - what a container's root file system takes, on the host and in the guest; {0} is nothing
+ * struct rootfs - what a container's root file system takes, on the host and in the guest; {0} is
+ * nothing
  *
- * Forms: no mount at all: the bundle's own root directory. One overlay or bind mount: mounted on the host. A directory is
- * shared read-only as the lower layer under an ext4 scratch disk, or writable by itself (upper = host).
- * One ext4, xfs or erofs image: a disk; read-only ones get a scratch disk as well.
- * A mount that is read-only makes the container's root read-only, but still with a writable layer, in which the guest's
- * runtime makes its mount points.
+ * Forms: no mount at all: the bundle's own root directory. One overlay or bind mount: mounted on
+ * the host. A directory is shared read-only as the lower layer under an ext4 scratch disk, or
+ * writable by itself (upper = host). One ext4, xfs or erofs image: a disk; read-only ones get a
+ * scratch disk as well. A mount that is read-only makes the container's root read-only, but still
+ * with a writable layer, in which the guest's runtime makes its mount points.
  *
  * @host_mount:	mount point on the host, NULL for none
  * @scratch_image: image file on the host, NULL for none
@@ -48,13 +49,20 @@ struct rootfs {
  * rootfs_prepare() - build it; after a failure rootfs_release() takes back what was done
  * @id, @pod:	guest-facing ids, for names
  */
-CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const char *id, const char *pod,
-		      const struct container_request *request, struct err *err);
+CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const char *id,
+		      const char *pod, const struct container_request *request, struct err *err);
 /** rootfs_uncombine() - take the layers apart, before the guest's state is deleted; repeatable */
-CO int rootfs_uncombine(struct rootfs *r, const struct container_env *env, const char *id, struct err *err);
-/** rootfs_release() - give back disks, share, host mount and scratch image; goes on after a failure, repeatable; Return: 0 or the first failure */
+CO int rootfs_uncombine(struct rootfs *r, const struct container_env *env, const char *id,
+			struct err *err);
+/**
+ * rootfs_release() - give back disks, share, host mount and scratch image; goes on after a failure,
+ * repeatable; Return: 0 or the first failure
+ */
 CO int rootfs_release(struct rootfs *r, const struct container_env *env, struct err *err);
-/** rootfs_drop_host() - when the VM is gone: only what is on the host; frees the strings; not suspending */
+/**
+ * rootfs_drop_host() - when the VM is gone: only what is on the host; frees the strings; not
+ * suspending
+ */
 void rootfs_drop_host(struct rootfs *r);
 
 #endif

@@ -26,7 +26,8 @@ static void set_if_zero(struct json_object *o, const char *name, int64_t value)
 
 static void clean_resources(struct json_object *resources)
 {
-	static const char *const host_only[] = {"devices", "blockIO", "hugepageLimits", "network", "rdma"};
+	static const char *const host_only[] = { "devices", "blockIO", "hugepageLimits", "network",
+						 "rdma" };
 	struct json_object *cpu = json_get(resources, "cpu", NULL);
 
 	drop(resources, host_only, ARRAY_SIZE(host_only));
@@ -52,10 +53,10 @@ static void clean_namespaces(struct json_object *section)
 
 static void clean_linux(struct json_object *spec, struct json_object *section)
 {
-	static const char *const host_only[] = {"cgroupsPath", "mountLabel", "intelRdt"};
+	static const char *const host_only[] = { "cgroupsPath", "mountLabel", "intelRdt" };
 	struct json_object *resources = json_get(section, "resources", NULL);
-	const char *privileged =
-		json_get_str(json_get(spec, "annotations", NULL), "io.microsoft.virtualmachine.lcow.privileged");
+	const char *privileged = json_get_str(json_get(spec, "annotations", NULL),
+					      "io.microsoft.virtualmachine.lcow.privileged");
 
 	drop(section, host_only, ARRAY_SIZE(host_only));
 	if (json_object_is_type(resources, json_type_object))
@@ -92,10 +93,10 @@ static void keep_of_windows(struct json_object *spec)
 	}
 }
 
-int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod, struct json_object **ret,
-		   struct err *err)
+int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod,
+		   struct json_object **ret, struct err *err)
 {
-	static const char *const host_labels[] = {"apparmorProfile", "selinuxLabel"};
+	static const char *const host_labels[] = { "apparmorProfile", "selinuxLabel" };
 	_cleanup_json_ struct json_object *copy = NULL;
 
 	if (!json_object_is_type(json_get(spec, "linux", NULL), json_type_object))
@@ -118,7 +119,8 @@ int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod
 	}
 	json_object_object_add(root, "path", json_object_new_string(rootfs));
 	if (json_get_str(annotations, "io.kubernetes.cri.sandbox-id"))
-		json_object_object_add(annotations, "io.kubernetes.cri.sandbox-id", json_object_new_string(pod));
+		json_object_object_add(annotations, "io.kubernetes.cri.sandbox-id",
+				       json_object_new_string(pod));
 	*ret = TAKE_PTR(copy);
 	return 0;
 }

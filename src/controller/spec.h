@@ -9,16 +9,18 @@ struct json_object;
  * spec_for_guest() - a copy of a container's OCI spec without what means something on the host only
  * @spec:	config.json
  * @rootfs:	guest path that root.path becomes
- * @pod:	guest-facing pod id, which annotation io.kubernetes.cri.sandbox-id becomes where it is present
+ * @pod:	guest-facing pod id, which annotation io.kubernetes.cri.sandbox-id becomes where it
+ *		is present
  * @ret:	one reference
  *
- * Dropped: hooks, paths of namespaces, cgroupsPath, resources.{devices, blockIO, hugepageLimits, network}, security labels
- * of the host, intelRdt; the windows section but for network.networkNamespace and devices. A CPU period of 0 becomes 100000
- * and a quota of 0 becomes -1. Annotation io.microsoft.virtualmachine.lcow.privileged drops seccomp.
+ * Dropped: hooks, paths of namespaces, cgroupsPath, resources.{devices, blockIO, hugepageLimits,
+ * network}, security labels of the host, intelRdt; the windows section but for
+ * network.networkNamespace and devices. A CPU period of 0 becomes 100000 and a quota of 0 becomes
+ * -1. Annotation io.microsoft.virtualmachine.lcow.privileged drops seccomp.
  *
  * Return: 0, or -ERR_INVALID when there is no linux or no process section
  */
-int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod, struct json_object **ret,
-		   struct err *err);
+int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod,
+		   struct json_object **ret, struct err *err);
 
 #endif

@@ -20,7 +20,8 @@ enum { START_SEC = 120, TERMINATE_SEC = 30, LOG_DRAIN_SEC = 2, ERROR_INTERNAL = 
 
 /* ---- the state table ---- */
 
-static const char *const state_names[] = {"NotCreated", "Created", "Running", "Terminated", "Invalid"};
+static const char *const state_names[] = { "NotCreated", "Created", "Running", "Terminated",
+					   "Invalid" };
 _Static_assert(ARRAY_SIZE(state_names) == VM_STATE_END, "a name for each state");
 
 #define TO(s) (1u << (s))
@@ -65,7 +66,8 @@ struct vm {
 static void set_state(struct vm *vm, enum vm_state to)
 {
 	if (!(moves[vm->state] & TO(to))) {
-		log_error("VM: illegal move from %s to %s refused", state_names[vm->state], state_names[to]);
+		log_error("VM: illegal move from %s to %s refused", state_names[vm->state],
+			  state_names[to]);
 		return;
 	}
 	log_debug("VM: %s to %s", state_names[vm->state], state_names[to]);
@@ -74,7 +76,8 @@ static void set_state(struct vm *vm, enum vm_state to)
 
 /* ---- the real VM behind the ops ---- */
 
-static CO int real_create(void *ctx, const struct vm_config *cfg, void (*exited)(void *arg), void *arg, struct err *err)
+static CO int real_create(void *ctx, const struct vm_config *cfg, void (*exited)(void *arg),
+			  void *arg, struct err *err)
 {
 	struct vm_devices *d = ctx;
 	int r = vmm_new(cfg, exited, arg, &d->vmm, err);
@@ -178,7 +181,8 @@ struct vm *vm_free(struct vm *vm)
 	return NULL;
 }
 
-/* From the loop: QEMU is gone. Every pending guest call and every process wait ends with the bridge. */
+/* From the loop: QEMU is gone. Every pending guest call and every process wait ends with the
+ * bridge. */
 static void on_vmm_exit(void *arg)
 {
 	struct vm *vm = arg;
@@ -197,12 +201,14 @@ static void on_vmm_exit(void *arg)
 		vm->events.exited(vm->events.arg);
 }
 
-CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_shares, struct err *err)
+CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_shares,
+		 struct err *err)
 {
 	CO_LOCK(&vm->lock);
 
 	if (vm->state != VM_NOT_CREATED)
-		return err_set(err, -ERR_STATE, "cannot create VM: VM is in incorrect state %s", state_names[vm->state]);
+		return err_set(err, -ERR_STATE, "cannot create VM: VM is in incorrect state %s",
+			       state_names[vm->state]);
 
 	int r = vm->ops->create(vm->ctx, cfg, on_vmm_exit, vm, err);
 
@@ -234,7 +240,8 @@ static CO int boot_and_connect(struct vm *vm, struct err *err)
 	return 0;
 }
 
-/* The VM's early death shows as cancellation: say what it was, in QEMU's and the kernel's own words. */
+/* The VM's early death shows as cancellation: say what it was, in QEMU's and the kernel's own
+ * words. */
 static int explain_failure(struct vm *vm, int r, struct err *err)
 {
 	_cleanup_free_ char *words = vm->ops->last_words(vm->ctx);
@@ -258,7 +265,8 @@ CO int vm_start(struct vm *vm, struct err *err)
 	if (vm->state == VM_RUNNING)
 		return 0;
 	if (vm->state != VM_CREATED)
-		return err_set(err, -ERR_STATE, "cannot start VM: VM is in incorrect state %s", state_names[vm->state]);
+		return err_set(err, -ERR_STATE, "cannot start VM: VM is in incorrect state %s",
+			       state_names[vm->state]);
 
 	CO_LIMIT(START_SEC * USEC_PER_SEC);
 	vm->starter = co_self();
@@ -287,7 +295,8 @@ CO int vm_terminate(struct vm *vm, struct err *err)
 
 	if (vm->state == VM_NOT_CREATED || vm->state == VM_TERMINATED)
 		return 0;
-	/* Not before QEMU is gone: then the guest would see the bridge break, and say so in a log that is still read. */
+	/* Not before QEMU is gone: then the guest would see the bridge break, and say so in a log
+	 * that is still read. */
 	int r = vm->ops->terminate(vm->ctx);
 
 	vm->ops->disconnect(vm->ctx);

@@ -18,7 +18,8 @@ struct vm_config;
  * VM controller: owns one VM, its guest connection and its device controllers; one per shim.
  *
  *   NotCreated --create--> Created --start--> Running --exit or terminate--> Terminated
- *   Created --start failed--> Invalid --terminate--> Terminated; NotCreated and Terminated --terminate--> unchanged
+ *   Created --start failed--> Invalid --terminate--> Terminated
+ *   NotCreated and Terminated --terminate--> unchanged
  */
 
 enum vm_state { VM_NOT_CREATED, VM_CREATED, VM_RUNNING, VM_TERMINATED, VM_INVALID, VM_STATE_END };
@@ -41,24 +42,39 @@ struct vm *vm_new(const struct vm_events *events);
 /** vm_free() - the VM must be Terminated or NotCreated; NULL is fine; Return: NULL */
 struct vm *vm_free(struct vm *vm);
 
-/** vm_create() - prepare the VM; @cfg is borrowed for the call and its strings must outlive the VM; Return: 0, -ERR_STATE, or what failed (stays NotCreated) */
-CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_shares, struct err *err);
 /**
- * vm_start() - listeners, boot, connect, negotiate, within 120 s or the caller's deadline; no-op when Running
+ * vm_create() - prepare the VM; @cfg is borrowed for the call and its strings must outlive the VM;
+ * Return: 0, -ERR_STATE, or what failed (stays NotCreated)
+ */
+CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_shares,
+		 struct err *err);
+/**
+ * vm_start() - listeners, boot, connect, negotiate, within 120 s or the caller's deadline; no-op
+ * when Running
  *
- * Concurrent calls wait for the first. Failure leaves Invalid, and its text ends in QEMU's and the kernel's last words.
+ * Concurrent calls wait for the first. Failure leaves Invalid, and its text ends in QEMU's and the
+ * kernel's last words.
  *
  * Return: 0, -ERR_STATE (FailedPrecondition) in other states, or what failed
  */
 CO int vm_start(struct vm *vm, struct err *err);
-/** vm_terminate() - end the VM; idempotent; runs to its end whatever the caller's deadline; Return: 0 */
+/**
+ * vm_terminate() - end the VM; idempotent; runs to its end whatever the caller's deadline; Return:
+ * 0
+ */
 CO int vm_terminate(struct vm *vm, struct err *err);
-/** vm_wait() - until it has ended and its log is drained; Return: 0, -ERR_STATE when never created, -ETIMEDOUT, -ECANCELED */
+/**
+ * vm_wait() - until it has ended and its log is drained; Return: 0, -ERR_STATE when never created,
+ * -ETIMEDOUT, -ECANCELED
+ */
 CO int vm_wait(struct vm *vm, struct err *err);
 
 /** vm_state() - readable at any time, without a lock */
 enum vm_state vm_state(const struct vm *vm);
-/** vm_exit_status() - 0 after a clean end, 1359 (ERROR_INTERNAL_ERROR) otherwise; meaningful in Terminated */
+/**
+ * vm_exit_status() - 0 after a clean end, 1359 (ERROR_INTERNAL_ERROR) otherwise; meaningful in
+ * Terminated
+ */
 uint32_t vm_exit_status(const struct vm *vm);
 /** vm_started_at(), vm_exited_at() - CLOCK_REALTIME nanoseconds, 0 when it has not */
 uint64_t vm_started_at(const struct vm *vm);
@@ -72,21 +88,26 @@ struct scsi *vm_scsi(struct vm *vm);
 struct shares *vm_shares(struct vm *vm);
 
 /**
- * vm_device_gone() - whether a failed teardown step of a device, mount or container means that it is gone anyway
+ * vm_device_gone() - whether a failed teardown step of a device, mount or container means that it
+ * is gone anyway
  * Return: true for -ERR_UNAVAILABLE, -ERR_NOT_FOUND, -ECONNRESET, -ESRCH
  */
 bool vm_device_gone(int code);
 /**
- * vm_call_abandoned() - whether a failed guest call may be carried out all the same, because its answer was not waited for
- * Return: true for -ETIMEDOUT, -ECANCELED; what it would have made must be taken back as if it had succeeded
+ * vm_call_abandoned() - whether a failed guest call may be carried out all the same, because its
+ * answer was not waited for
+ * Return: true for -ETIMEDOUT, -ECANCELED; what it would have made must be taken back as if it had
+ * succeeded
  */
 bool vm_call_abandoned(int code);
 
 /**
- * struct vm_ops - what the controller needs of the VMM and of the guest room; NULL slots do not exist. Unit tests give fakes
+ * struct vm_ops - what the controller needs of the VMM and of the guest room; NULL slots do not
+ * exist. Unit tests give fakes
  */
 struct vm_ops {
-	CO int (*create)(void *ctx, const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg, struct err *err);
+	CO int (*create)(void *ctx, const struct vm_config *cfg, void (*on_exit)(void *arg),
+			 void *arg, struct err *err);
 	int (*listen)(void *ctx, struct err *err);
 	CO int (*boot)(void *ctx, struct err *err);
 	CO int (*connect)(void *ctx, struct err *err);

@@ -16,7 +16,8 @@
 
 bool vm_device_gone(int code)
 {
-	return code == -ERR_UNAVAILABLE || code == -ERR_NOT_FOUND || code == -ECONNRESET || code == -ESRCH;
+	return code == -ERR_UNAVAILABLE || code == -ERR_NOT_FOUND || code == -ECONNRESET ||
+	       code == -ESRCH;
 }
 
 bool vm_call_abandoned(int code)
@@ -32,10 +33,11 @@ static int torn_down(int r)
 
 /* ---- SCSI ---- */
 
-static CO int scsi_attach(void *ctx, unsigned controller, unsigned lun, const char *path, bool read_only, struct err *err)
+static CO int scsi_attach(void *ctx, unsigned controller, unsigned lun, const char *path,
+			  bool read_only, struct err *err)
 {
 	struct vm_devices *d = ctx;
-	struct vmm_disk disk = {.path = path, .read_only = read_only};
+	struct vmm_disk disk = { .path = path, .read_only = read_only };
 
 	return vmm_disk_add(d->vmm, controller, lun, &disk, err);
 }
@@ -51,22 +53,25 @@ static CO int scsi_mount_disk(void *ctx, const struct gcs_mapped_disk *disk, str
 {
 	struct vm_devices *d = ctx;
 
-	return guest_modify(d->guest, NULL, "Add", "MappedVirtualDisk", &gcs_mapped_disk_table, disk, err);
+	return guest_modify(d->guest, NULL, "Add", "MappedVirtualDisk", &gcs_mapped_disk_table,
+			    disk, err);
 }
 
 static CO int scsi_unmount_disk(void *ctx, const struct gcs_mapped_disk *disk, struct err *err)
 {
 	struct vm_devices *d = ctx;
 
-	return torn_down(guest_modify(d->guest, NULL, "Remove", "MappedVirtualDisk", &gcs_mapped_disk_table, disk, err));
+	return torn_down(guest_modify(d->guest, NULL, "Remove", "MappedVirtualDisk",
+				      &gcs_mapped_disk_table, disk, err));
 }
 
 static CO int scsi_eject(void *ctx, unsigned controller, unsigned lun, struct err *err)
 {
 	struct vm_devices *d = ctx;
-	struct gcs_scsi_device device = {.controller = (uint8_t)controller, .lun = (uint8_t)lun};
+	struct gcs_scsi_device device = { .controller = (uint8_t)controller, .lun = (uint8_t)lun };
 
-	return torn_down(guest_modify(d->guest, NULL, "Remove", "SCSIDevice", &gcs_scsi_device_table, &device, err));
+	return torn_down(guest_modify(d->guest, NULL, "Remove", "SCSIDevice",
+				      &gcs_scsi_device_table, &device, err));
 }
 
 const struct scsi_ops vm_devices_scsi_ops = {
@@ -79,13 +84,15 @@ const struct scsi_ops vm_devices_scsi_ops = {
 
 /* ---- shares ---- */
 
-static CO int share_add(void *ctx, const char *name, const char *path, const char *only, bool read_only, struct err *err)
+static CO int share_add(void *ctx, const char *name, const char *path, const char *only,
+			bool read_only, struct err *err)
 {
 	struct vm_devices *d = ctx;
 
 	if (!d->virtio_shares)
 		return err_set(err, -ERR_UNIMPLEMENTED,
-			       "the VM's agent takes shares over a 9P port only, which is not served: use disk images");
+			       "the VM's agent takes shares over a 9P port only, which is not "
+			       "served: use disk images");
 	return vmm_share_add(d->vmm, name, path, only, read_only, err);
 }
 
@@ -96,8 +103,8 @@ static CO int share_remove(void *ctx, const char *name, struct err *err)
 	return torn_down(vmm_share_remove(d->vmm, name, err));
 }
 
-static CO int modify_directory(struct vm_devices *d, const char *request, const char *name, const char *guest_path,
-			       bool read_only, struct err *err)
+static CO int modify_directory(struct vm_devices *d, const char *request, const char *name,
+			       const char *guest_path, bool read_only, struct err *err)
 {
 	_cleanup_free_ char *mount_path = mem_strdup(guest_path);
 	_cleanup_free_ char *share_name = mem_strdup(name);
@@ -108,15 +115,18 @@ static CO int modify_directory(struct vm_devices *d, const char *request, const 
 		.read_only = read_only,
 	};
 
-	return guest_modify(d->guest, NULL, request, "MappedDirectory", &gcs_mapped_directory_table, &directory, err);
+	return guest_modify(d->guest, NULL, request, "MappedDirectory", &gcs_mapped_directory_table,
+			    &directory, err);
 }
 
-static CO int share_mount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+static CO int share_mount(void *ctx, const char *name, const char *guest_path, bool read_only,
+			  struct err *err)
 {
 	return modify_directory(ctx, "Add", name, guest_path, read_only, err);
 }
 
-static CO int share_unmount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+static CO int share_unmount(void *ctx, const char *name, const char *guest_path, bool read_only,
+			    struct err *err)
 {
 	return torn_down(modify_directory(ctx, "Remove", name, guest_path, read_only, err));
 }

@@ -10,7 +10,8 @@ struct share_ops;
 struct vmm;
 
 /**
- * struct vm_devices - the real VM and guest of a VM controller, and what the device controllers' ops work on
+ * struct vm_devices - the real VM and guest of a VM controller, and what the device controllers'
+ * ops work on
  * @virtio_shares: the agent takes shares from the VM's virtio-9p export root
  */
 struct vm_devices {
@@ -23,7 +24,9 @@ struct vm_devices {
 extern const struct scsi_ops vm_devices_scsi_ops;
 extern const struct share_ops vm_devices_share_ops;
 
-/** vm_devices_guest_lost() - the bridge has ended: a VM without its agent is of no use and is killed */
+/**
+ * vm_devices_guest_lost() - the bridge has ended: a VM without its agent is of no use and is killed
+ */
 void vm_devices_guest_lost(void *ctx);
 
 #endif

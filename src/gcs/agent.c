@@ -41,6 +41,7 @@ void agent_power_off(struct agent *a, const char *reason)
 	console(reason);
 	sync();
 	reboot(RB_POWER_OFF);
-	/* Not reached on a machine that can be powered off; the death of PID 1 ends the VM in any case. */
+	/* Not reached on a machine that can be powered off; the death of PID 1 ends the VM in any
+	 * case. */
 	_exit(1);
 }

@@ -19,7 +19,8 @@ struct transport;
  * struct agent - the whole guest agent; one per process, passed down to everything
  * @test:	runs on a test channel and not in a VM: nothing of the machine may be changed
  * @stopping:	the VM is being powered off: the bridge does not dial again
- * @ready:	set once the host has negotiated for the first time: what need not delay that starts now
+ * @ready:	set once the host has negotiated for the first time: what need not delay that starts
+ *		now
  * @modules:	kernel modules that can be loaded
  * @transport:	how the host's ports are dialled
  * @bridge:	requests from the host
@@ -44,7 +45,8 @@ struct agent {
 /**
  * agent_power_off() - end the VM (a test run: the process)
  * @a:		agent
- * @reason:	why, when this is a failure: it goes to the log port and to the console; NULL for an orderly end
+ * @reason:	why, when this is a failure: it goes to the log port and to the console; NULL for an
+ *		orderly end
  *
  * Does not return.
  */

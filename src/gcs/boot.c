@@ -22,7 +22,8 @@
 
 enum {
 	LOCKED = MS_NODEV | MS_NOSUID | MS_NOEXEC,
-	NOFILE_SOFT = 65536, /* the agent holds a handful for every stream; containers get what their spec says */
+	/* the agent holds a handful for every stream; containers get what their spec says */
+	NOFILE_SOFT = 65536,
 	NOFILE_HARD = 1048576,
 	HOSTNAME_LIMIT = 63, /* a DNS label, one less than the kernel takes */
 };
@@ -70,7 +71,8 @@ static int cgroup_delegate(const char *dir, struct err *err)
 
 		r = file_put(enabled, word);
 		if (r < 0)
-			log_warn("cannot enable the %s controller below %s: %s", *n, dir, strerror(-r));
+			log_warn("cannot enable the %s controller below %s: %s", *n, dir,
+				 strerror(-r));
 	}
 	return 0;
 }
@@ -87,7 +89,8 @@ int boot_mounts(struct err *err)
 		if (mount(early_mounts[i].source, early_mounts[i].target, early_mounts[i].type,
 			  early_mounts[i].flags, early_mounts[i].options) < 0 &&
 		    errno != EBUSY)
-			return err_sys(err, -errno, "mount %s on %s", early_mounts[i].type, early_mounts[i].target);
+			return err_sys(err, -errno, "mount %s on %s", early_mounts[i].type,
+				       early_mounts[i].target);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(dev_links); i++)
 		if (symlink(dev_links[i].target, dev_links[i].path) < 0 && errno != EEXIST)
@@ -119,10 +122,12 @@ int boot_settings(const char *hostname, struct err *err)
 	size_t len = strnlen(hostname, HOSTNAME_LIMIT);
 	int r;
 
-	/* The OOM killer never takes PID 1, so oom_score_adj stays 0: containers would inherit a lower one. */
+	/* The OOM killer never takes PID 1, so oom_score_adj stays 0: containers would inherit a
+	 * lower one. */
 	if (setrlimit(RLIMIT_NOFILE, &nofile) < 0)
 		return err_sys(err, -errno, "set RLIMIT_NOFILE to %d", NOFILE_HARD);
-	/* The host names the VM by an id of its own, which may be longer than the kernel allows: cut. */
+	/* The host names the VM by an id of its own, which may be longer than the kernel allows:
+	 * cut. */
 	if (sethostname(hostname, len) < 0)
 		return err_sys(err, -errno, "set hostname %s", hostname);
 	if (reboot(RB_DISABLE_CAD) < 0)
@@ -139,6 +144,7 @@ int boot_clock(uint64_t wall_ns, struct err *err)
 	};
 
 	if (clock_settime(CLOCK_REALTIME, &ts) < 0)
-		return err_sys(err, -errno, "set the clock to %llu ns", (unsigned long long)wall_ns);
+		return err_sys(err, -errno, "set the clock to %llu ns",
+			       (unsigned long long)wall_ns);
 	return 0;
 }

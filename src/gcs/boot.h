@@ -13,7 +13,8 @@ struct err;
 /**
  * boot_mounts() - /proc, /sys, /dev, /run, /tmp and the cgroup2 tree, as the first thing PID 1 does
  *
- * What is mounted already stays. Every controller is enabled for the children of the root and of /pods.
+ * What is mounted already stays. Every controller is enabled for the children of the root and of
+ * /pods.
  *
  * Return: 0 or negative errno with text
  */

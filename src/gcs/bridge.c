@@ -93,7 +93,8 @@ static bool connected(const struct bridge *b, uint64_t connection)
 int bridge_fail(struct bridge *b, const struct ticket *t, const struct err *e)
 {
 	struct err copy = *e;
-	/* "Not found" by itself would tell the host that its container is gone; what means that, says so. */
+	/* "Not found" by itself would tell the host that its container is gone; what means that,
+	 * says so. */
 	int32_t hr = (int32_t)(!e->hresult && e->code == -ERR_NOT_FOUND ? HR_FAIL : err_hresult(e));
 	/* The table frees nothing here: all of it is borrowed. */
 	struct gcs_error_record record = {
@@ -118,7 +119,8 @@ int bridge_fail(struct bridge *b, const struct ticket *t, const struct err *e)
 	return 0;
 }
 
-int bridge_reply(struct bridge *b, const struct ticket *t, const struct json_table *table, void *reply)
+int bridge_reply(struct bridge *b, const struct ticket *t, const struct json_table *table,
+		 void *reply)
 {
 	struct gcs_reply *base = reply;
 	struct err err = { 0 };
@@ -133,7 +135,8 @@ int bridge_reply(struct bridge *b, const struct ticket *t, const struct json_tab
 	len = strlen(json);
 	if (len + GCS_HEADER > GCS_REPLY_MAX) {
 		free(json);
-		err_set(&err, -ERR_EXHAUSTED, "the response has %zu bytes, over the limit of %d", len, GCS_REPLY_MAX);
+		err_set(&err, -ERR_EXHAUSTED, "the response has %zu bytes, over the limit of %d",
+			len, GCS_REPLY_MAX);
 		bridge_fail(b, t, &err);
 		return -EMSGSIZE;
 	}
@@ -144,11 +147,13 @@ int bridge_reply(struct bridge *b, const struct ticket *t, const struct json_tab
 int request_reply(struct request *rq, const struct json_table *table, void *reply)
 {
 	if (bridge_reply(rq->agent->bridge, &rq->ticket, table, reply) == -ENOTCONN)
-		log_info("the host hung up before the response to %s", gcs_type_name(rq->ticket.type));
+		log_info("the host hung up before the response to %s",
+			 gcs_type_name(rq->ticket.type));
 	return 0;
 }
 
-void bridge_notify(struct bridge *b, uint32_t type, const struct json_table *table, const void *message)
+void bridge_notify(struct bridge *b, uint32_t type, const struct json_table *table,
+		   const void *message)
 {
 	struct frame *f = frame_new(type, 0, json_encode(table, message));
 
@@ -192,7 +197,8 @@ static void writer(void *arg)
 	co_event_set(&b->room);
 }
 
-static int negotiate(struct bridge *b, struct request *rq, const struct gcs_negotiate_request *m, struct err *err)
+static int negotiate(struct bridge *b, struct request *rq, const struct gcs_negotiate_request *m,
+		     struct err *err)
 {
 	struct gcs_schema_version schema = { .major = 2, .minor = 1 };
 	struct gcs_negotiate_reply reply = {
@@ -206,7 +212,8 @@ static int negotiate(struct bridge *b, struct request *rq, const struct gcs_nego
 	};
 
 	if (m->max < GCS_PROTOCOL || m->min > GCS_PROTOCOL) {
-		err_set(err, -ERR_INVALID, "the host speaks versions %u to %u of the protocol, this guest only %d",
+		err_set(err, -ERR_INVALID,
+			"the host speaks versions %u to %u of the protocol, this guest only %d",
 			m->min, m->max, GCS_PROTOCOL);
 		err->hresult = HR_UNSUPPORTED_PROTOCOL;
 		return err->code;
@@ -235,8 +242,8 @@ static const struct handler *find_handler(const struct bridge *b, uint32_t type,
 	for (const struct handler *h = handlers; b->negotiated && h->type; h++)
 		if (h->type == type)
 			return h;
-	err_set(err, -ERR_UNIMPLEMENTED, "bridge: function not supported, header type: %u (%s)%s", type,
-		gcs_type_name(type), b->negotiated ? "" : ", before NegotiateProtocol");
+	err_set(err, -ERR_UNIMPLEMENTED, "bridge: function not supported, header type: %u (%s)%s",
+		type, gcs_type_name(type), b->negotiated ? "" : ", before NegotiateProtocol");
 	err->hresult = HR_NOT_IMPL;
 	return NULL;
 }
@@ -256,7 +263,8 @@ static int handle(struct work *w, struct err *err)
 	if (r < 0) {
 		free(message);
 		err->hresult = HR_INVALID_JSON;
-		return err_wrap(err, r, "failed to unmarshal JSON of %s", gcs_type_name(rq->ticket.type));
+		return err_wrap(err, r, "failed to unmarshal JSON of %s",
+				gcs_type_name(rq->ticket.type));
 	}
 	free(w->body);
 	w->body = NULL;
@@ -319,7 +327,8 @@ static int read_request(struct bridge *b)
 		return r;
 	}
 	w->body[w->len] = '\0';
-	log_trace("request %s, id %llu, %zu bytes", gcs_type_name(h.type), (unsigned long long)h.id, w->len);
+	log_trace("request %s, id %llu, %zu bytes", gcs_type_name(h.type), (unsigned long long)h.id,
+		  w->len);
 	b->requests++;
 	co_spawn("request", request_main, w, USEC_NEVER);
 	while (b->requests >= REQUESTS_MAX) {
@@ -366,7 +375,8 @@ static void serve(struct bridge *b, int fd)
 	frames_drop(&b->out);
 	host_bridge_lost(b->agent);
 	if (!b->agent->stopping)
-		log_warn("bridge connection lost (%s), will reconnect", r == -ENODATA ? "closed" : strerror(-r));
+		log_warn("bridge connection lost (%s), will reconnect",
+			 r == -ENODATA ? "closed" : strerror(-r));
 }
 
 static void bridge_main(void *arg)

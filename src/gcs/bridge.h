@@ -13,9 +13,11 @@ struct err;
 struct json_table;
 
 /**
- * struct bridge - the agent's end of the GCS bridge: dials the host, reads requests, writes responses
+ * struct bridge - the agent's end of the GCS bridge: dials the host, reads requests, writes
+ * responses
  *
- * Each request runs in a coroutine of its own; one writer sends what they answer. A connection begins unnegotiated.
+ * Each request runs in a coroutine of its own; one writer sends what they answer. A connection
+ * begins unnegotiated.
  */
 struct bridge;
 
@@ -47,7 +49,8 @@ struct request {
  * struct handler - a request type
  * @type:	request type
  * @table:	of its message, which begins with struct gcs_base
- * @run:	handles it. It answers by request_reply() or keeps the ticket for later; on failure its error is answered
+ * @run:	handles it. It answers by request_reply() or keeps the ticket for later; on failure
+ *		its error is answered
  */
 struct handler {
 	uint32_t type;
@@ -65,12 +68,14 @@ struct bridge *bridge_start(struct agent *a);
  * bridge_reply() - send a response
  * @t:		ticket of the request
  * @table:	of @reply
- * @reply:	begins with struct gcs_reply, whose activity_id is filled here from the ticket; not freed
+ * @reply:	begins with struct gcs_reply, whose activity_id is filled here from the ticket; not
+ *		freed
  *
- * Return: 0; -ENOTCONN when the request's connection is gone, -EMSGSIZE when an error was sent instead of a response
- * that is too large
+ * Return: 0; -ENOTCONN when the request's connection is gone, -EMSGSIZE when an error was sent
+ * instead of a response that is too large
  */
-int bridge_reply(struct bridge *b, const struct ticket *t, const struct json_table *table, void *reply);
+int bridge_reply(struct bridge *b, const struct ticket *t, const struct json_table *table,
+		 void *reply);
 
 /** request_reply() - bridge_reply() for a handler; a lost connection is no failure of its */
 int request_reply(struct request *rq, const struct json_table *table, void *reply);
@@ -81,7 +86,8 @@ int bridge_fail(struct bridge *b, const struct ticket *t, const struct err *e);
 /**
  * bridge_notify() - send a notification, on the next connection when there is none
  */
-void bridge_notify(struct bridge *b, uint32_t type, const struct json_table *table, const void *message);
+void bridge_notify(struct bridge *b, uint32_t type, const struct json_table *table,
+		   const void *message);
 
 /** bridge_shut() - send nothing more and hang up */
 void bridge_shut(struct bridge *b);

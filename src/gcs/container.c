@@ -59,7 +59,8 @@ int container_find(struct agent *a, const char *id, struct container **ret, stru
 	if (!c)
 		return fail(err, -ERR_NOT_FOUND, HR_SYSTEM_NOT_FOUND, "no such container", id);
 	if (c->state == CONTAINER_CREATING)
-		return fail(err, -ERR_STATE, HR_INVALID_STATE, "container is still being created", id);
+		return fail(err, -ERR_STATE, HR_INVALID_STATE, "container is still being created",
+			    id);
 	*ret = c;
 	return 0;
 }
@@ -92,7 +93,8 @@ static int write_config(const char *bundle, struct json_object *spec, struct err
 	return r < 0 ? err_sys(err, r, "write %s", path) : 0;
 }
 
-/* crun create, up to the process that we watch. Nobody may be reaped meanwhile who could be that process. */
+/* crun create, up to the process that we watch. Nobody may be reaped meanwhile who could be that
+ * process. */
 static int create_init(struct container *c, struct err *err)
 {
 	struct process *p = c->init;
@@ -138,7 +140,8 @@ static int check_config(const char *id, const struct gcs_container_config *confi
 	if (!config)
 		return err_set(err, -ERR_INVALID, "ContainerConfig is missing");
 	if (config->schema.major < 2 || (config->schema.major == 2 && config->schema.minor < 1)) {
-		err_set(err, -ERR_INVALID, "invalid schema version: {%u %u}", config->schema.major, config->schema.minor);
+		err_set(err, -ERR_INVALID, "invalid schema version: {%u %u}", config->schema.major,
+			config->schema.minor);
 		err->hresult = HR_INVALID_JSON;
 		return err->code;
 	}
@@ -151,8 +154,8 @@ static int check_config(const char *id, const struct gcs_container_config *confi
 	return 0;
 }
 
-int container_create(struct agent *a, const char *id, const char *activity, const struct gcs_container_config *config,
-		     struct err *err)
+int container_create(struct agent *a, const char *id, const char *activity,
+		     const struct gcs_container_config *config, struct err *err)
 {
 	struct container *c;
 	int r = check_config(id, config, err);
@@ -189,9 +192,11 @@ static int start(struct container *c, const struct gcs_execute_request *m, struc
 
 	CO_LOCK(&c->lock);
 	if (c->state == CONTAINER_TERMINATED || c->state == CONTAINER_DELETING)
-		return fail(err, -ERR_STATE, HR_FAIL, "cannot start a container that has stopped", c->id);
+		return fail(err, -ERR_STATE, HR_FAIL, "cannot start a container that has stopped",
+			    c->id);
 	if (c->state != CONTAINER_CREATED)
-		return fail(err, -ERR_STATE, HR_INVALID_STATE, "the container has been started already", c->id);
+		return fail(err, -ERR_STATE, HR_INVALID_STATE,
+			    "the container has been started already", c->id);
 	r = stdio_dial(&p->io, c->agent->transport, m->settings.params, &m->settings.ports, err);
 	if (r < 0)
 		return r;
@@ -208,7 +213,8 @@ static int start(struct container *c, const struct gcs_execute_request *m, struc
 	return 0;
 }
 
-int container_start(struct container *c, const struct gcs_execute_request *m, struct process **ret, struct err *err)
+int container_start(struct container *c, const struct gcs_execute_request *m, struct process **ret,
+		    struct err *err)
 {
 	int r;
 
@@ -221,7 +227,8 @@ int container_start(struct container *c, const struct gcs_execute_request *m, st
 	return 0;
 }
 
-static int exec(struct container *c, const struct gcs_execute_request *m, struct process *p, struct err *err)
+static int exec(struct container *c, const struct gcs_execute_request *m, struct process *p,
+		struct err *err)
 {
 	struct json_object *process = m->settings.params->process;
 	bool terminal;
@@ -251,13 +258,18 @@ static int exec(struct container *c, const struct gcs_execute_request *m, struct
 	return r;
 }
 
-int container_exec(struct container *c, const struct gcs_execute_request *m, struct process **ret, struct err *err)
+int container_exec(struct container *c, const struct gcs_execute_request *m, struct process **ret,
+		   struct err *err)
 {
 	struct process *p;
 	int r;
 
 	if (c->state != CONTAINER_RUNNING)
-		return fail(err, -ERR_STATE, HR_FAIL, c->state == CONTAINER_CREATED ? "cannot exec in a container that has not been started" : "cannot exec in a stopped container", c->id);
+		return fail(err, -ERR_STATE, HR_FAIL,
+			    c->state == CONTAINER_CREATED
+				    ? "cannot exec in a container that has not been started"
+				    : "cannot exec in a stopped container",
+			    c->id);
 	p = process_new(c->agent, c, false);
 	c->starting++;
 	r = exec(c, m, p, err);
@@ -323,11 +335,13 @@ void container_init_gone(struct container *c)
 		c->state = CONTAINER_TERMINATED;
 	if (!c->facts.own_pidns) {
 		/* In a pid namespace of its own the kernel has done that already. */
-		_cleanup_free_ char *path = str_printf(BOOT_CGROUP_ROOT "%s/cgroup.kill", c->facts.cgroup);
+		_cleanup_free_ char *path =
+			str_printf(BOOT_CGROUP_ROOT "%s/cgroup.kill", c->facts.cgroup);
 		int r = file_put(path, "1");
 
 		if (r < 0 && r != -ENOENT)
-			log_warn("cannot kill what is left of container %s: %s", c->id, strerror(-r));
+			log_warn("cannot kill what is left of container %s: %s", c->id,
+				 strerror(-r));
 	}
 }
 
@@ -389,7 +403,8 @@ static int tear_down(struct container *c, struct err *err)
 		r = layers_release_bundle(c->bundle, err);
 	if (r >= 0)
 		r = remove_tree(c->scratch, err);
-	/* A scratch disk mounted at the bundle itself (hcsshim's V1) stays until it is unmounted by its own request. */
+	/* A scratch disk mounted at the bundle itself (hcsshim's V1) stays until it is unmounted by
+	 * its own request. */
 	if (r >= 0)
 		r = remove_tree(c->bundle, err);
 	if (r == -EBUSY || r == -EXDEV)

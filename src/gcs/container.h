@@ -19,9 +19,9 @@ struct process;
 /**
  * enum container_state - where a container is in its life
  *
- * CREATING → CREATED → RUNNING → TERMINATED; CREATED → TERMINATED when it is killed before it was started. A container
- * whose creation fails is forgotten. DELETING is reached from CREATED and TERMINATED, and left again for TERMINATED
- * when a step failed.
+ * CREATING → CREATED → RUNNING → TERMINATED; CREATED → TERMINATED when it is killed before it was
+ * started. A container whose creation fails is forgotten. DELETING is reached from CREATED and
+ * TERMINATED, and left again for TERMINATED when a step failed.
  */
 enum container_state {
 	CONTAINER_CREATING,
@@ -63,9 +63,12 @@ struct container {
 	struct co_mutex lock;
 };
 
-/** container_create() - Create; @config's spec is changed; Return: 0 or negative errno with text, then nothing is left */
-CO int container_create(struct agent *a, const char *id, const char *activity, const struct gcs_container_config *config,
-			struct err *err);
+/**
+ * container_create() - Create; @config's spec is changed; Return: 0 or negative errno with text,
+ * then nothing is left
+ */
+CO int container_create(struct agent *a, const char *id, const char *activity,
+			const struct gcs_container_config *config, struct err *err);
 
 /**
  * container_find() - look a container up for a request
@@ -77,10 +80,15 @@ int container_find(struct agent *a, const char *id, struct container **ret, stru
 int container_process(struct container *c, pid_t pid, struct process **ret, struct err *err);
 
 /** container_start() - ExecuteProcess without a process: let init run; Return: 0 with @ret */
-CO int container_start(struct container *c, const struct gcs_execute_request *m, struct process **ret, struct err *err);
+CO int container_start(struct container *c, const struct gcs_execute_request *m,
+		       struct process **ret, struct err *err);
 /** container_exec() - ExecuteProcess with a process; Return: 0 with @ret */
-CO int container_exec(struct container *c, const struct gcs_execute_request *m, struct process **ret, struct err *err);
-/** container_shutdown() - send init SIGTERM or SIGKILL; Return: 0, or -ERR_STATE with HR_ALREADY_STOPPED */
+CO int container_exec(struct container *c, const struct gcs_execute_request *m,
+		      struct process **ret, struct err *err);
+/**
+ * container_shutdown() - send init SIGTERM or SIGKILL; Return: 0, or -ERR_STATE with
+ * HR_ALREADY_STOPPED
+ */
 int container_shutdown(struct container *c, bool forced, struct err *err);
 /** container_signal() - send a signal to one process */
 int container_signal(struct container *c, pid_t pid, int signo, struct err *err);
@@ -90,7 +98,8 @@ CO int container_update(struct container *c, struct json_object *resources, stru
 /**
  * container_delete() - DeleteContainerState: remove what is left of a container that does not run
  *
- * Every step may be repeated: after a failure the container is still known and can be deleted again.
+ * Every step may be repeated: after a failure the container is still known and can be deleted
+ * again.
  *
  * Return: 0; -ERR_STATE with HR_INVALID_STATE while it runs; or negative errno with text
  */
@@ -101,7 +110,10 @@ bool container_uses_bundle(struct agent *a, const char *bundle);
 
 /** container_init_gone() - init has been reaped (from process.c) */
 void container_init_gone(struct container *c);
-/** container_note_exit() - the host was told init's exit code: send the one notification (from process.c) */
+/**
+ * container_note_exit() - the host was told init's exit code: send the one notification (from
+ * process.c)
+ */
 void container_note_exit(struct container *c);
 
 #endif

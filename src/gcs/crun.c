@@ -48,7 +48,8 @@ static void call_end(struct call *c)
 	free(c->console);
 }
 
-/* A copy of crun that nobody can change any more. Its fd stays open for as long as the agent lives. */
+/* A copy of crun that nobody can change any more. Its fd stays open for as long as the agent lives.
+ * */
 static int seal(void)
 {
 	_cleanup_fd_ int in = open(INSTALLED, O_RDONLY | O_CLOEXEC);
@@ -72,8 +73,9 @@ static int seal(void)
 }
 
 /*
- * crun does not run from a file that a container might write to (CVE-2019-5736): it makes a copy of itself first, and
- * starts again from there. From a sealed copy it starts at once, which halves the time of every call.
+ * crun does not run from a file that a container might write to (CVE-2019-5736): it makes a copy of
+ * itself first, and starts again from there. From a sealed copy it starts at once, which halves the
+ * time of every call.
  */
 static const char *program(void)
 {
@@ -107,8 +109,10 @@ static const struct {
 	uint32_t hresult;
 	int code;
 } known[] = {
-	{ "error opening file `" STATE_ROOT "/", "/status`: No such file", HR_SYSTEM_NOT_FOUND, -ERR_NOT_FOUND },
-	{ "cannot open directory '" STATE_ROOT "/", ": No such file", HR_SYSTEM_NOT_FOUND, -ERR_NOT_FOUND },
+	{ "error opening file `" STATE_ROOT "/", "/status`: No such file", HR_SYSTEM_NOT_FOUND,
+	  -ERR_NOT_FOUND },
+	{ "cannot open directory '" STATE_ROOT "/", ": No such file", HR_SYSTEM_NOT_FOUND,
+	  -ERR_NOT_FOUND },
 	{ "container", "does not exist", HR_SYSTEM_NOT_FOUND, -ERR_NOT_FOUND },
 	{ "", "already exists", HR_SYSTEM_EXISTS, -ERR_EXISTS },
 	{ "", "invalid container ID", HR_INVALID_ARG, -ERR_INVALID },
@@ -134,7 +138,8 @@ int crun_error(const char *log, int status, struct err *err)
 			text = mem_strdup(msg);
 	}
 	if (!text)
-		return err_set(err, -EREMOTEIO, "crun failed with status %d and said nothing", status);
+		return err_set(err, -EREMOTEIO, "crun failed with status %d and said nothing",
+			       status);
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (!str_starts(text, known[i].begin) || !strstr(text, known[i].part))
 			continue;
@@ -213,8 +218,8 @@ static int receive_console(struct call *c, int *ret_pty, struct err *err)
 }
 
 /* What create and exec have in common: options are in place, the id follows. */
-static int start_process(struct call *c, const char *id, struct stdio *io, bool terminal, pid_t *ret_pid,
-			 struct err *err)
+static int start_process(struct call *c, const char *id, struct stdio *io, bool terminal,
+			 pid_t *ret_pid, struct err *err)
 {
 	pid_t pid = 0;
 	int r;
@@ -238,7 +243,8 @@ static int start_process(struct call *c, const char *id, struct stdio *io, bool 
 	return r;
 }
 
-int crun_create(const char *id, const char *bundle, struct stdio *io, bool terminal, pid_t *ret_pid, struct err *err)
+int crun_create(const char *id, const char *bundle, struct stdio *io, bool terminal, pid_t *ret_pid,
+		struct err *err)
 {
 	struct call c __attribute__((cleanup(call_end))) = { .listener = -EBADF };
 	int r = call_begin(&c, err);
@@ -252,8 +258,8 @@ int crun_create(const char *id, const char *bundle, struct stdio *io, bool termi
 	return start_process(&c, id, io, terminal, ret_pid, err);
 }
 
-int crun_exec(const char *id, struct json_object *process, struct stdio *io, bool terminal, pid_t *ret_pid,
-	      struct err *err)
+int crun_exec(const char *id, struct json_object *process, struct stdio *io, bool terminal,
+	      pid_t *ret_pid, struct err *err)
 {
 	struct call c __attribute__((cleanup(call_end))) = { .listener = -EBADF };
 	_cleanup_free_ char *text = json_text(process);

@@ -13,8 +13,9 @@ struct json_object;
 struct stdio;
 
 /*
- * The container runtime: crun(1), one short process per call. It keeps its state below /run/crun; everything else that a
- * call needs is in a directory of its own, which is gone when the call returns.
+ * The container runtime: crun(1), one short process per call. It keeps its state below /run/crun;
+ * everything else that a call needs is in a directory of its own, which is gone when the call
+ * returns.
  */
 
 /**
@@ -27,7 +28,8 @@ struct stdio;
  *
  * Return: 0 or negative errno with crun's own text
  */
-CO int crun_create(const char *id, const char *bundle, struct stdio *io, bool terminal, pid_t *ret_pid, struct err *err);
+CO int crun_create(const char *id, const char *bundle, struct stdio *io, bool terminal,
+		   pid_t *ret_pid, struct err *err);
 
 /** crun_start() - let a created container's init run; Return: as crun_create() */
 CO int crun_start(const char *id, struct err *err);
@@ -37,8 +39,8 @@ CO int crun_start(const char *id, struct err *err);
  * @process:	OCI process object
  * @io, @terminal, @ret_pid: as in crun_create()
  */
-CO int crun_exec(const char *id, struct json_object *process, struct stdio *io, bool terminal, pid_t *ret_pid,
-		 struct err *err);
+CO int crun_exec(const char *id, struct json_object *process, struct stdio *io, bool terminal,
+		 pid_t *ret_pid, struct err *err);
 
 /** crun_delete() - forget a container, killing what is left of it; absent is success */
 CO int crun_delete(const char *id, struct err *err);

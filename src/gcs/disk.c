@@ -22,8 +22,8 @@
 enum { LOOK_AGAIN_USEC = 500000 };
 
 /*
- * What can be mounted. A read-only mount must not replay a journal, since the disk may not be written at all. The scratch
- * needs no journal either: it dies with its VM.
+ * What can be mounted. A read-only mount must not replay a journal, since the disk may not be
+ * written at all. The scratch needs no journal either: it dies with its VM.
  */
 static const struct filesystem {
 	const char *name;
@@ -31,7 +31,10 @@ static const struct filesystem {
 	const char *read_only; /* options of a read-only mount */
 	const char *mkfs[8];
 } filesystems[] = {
-	{ "ext4", true, "noload", { "mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard" } },
+	{ "ext4",
+	  true,
+	  "noload",
+	  { "mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard" } },
 	{ "erofs", true, NULL, { NULL } },
 	{ "xfs", true, "norecovery", { "mkfs.xfs", "-q", "-f" } },
 	{ "squashfs", false, NULL, { NULL } },
@@ -58,7 +61,8 @@ const char *disk_filesystem(const unsigned char *head, size_t len)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(magics); i++)
-		if (len >= magics[i].at + magics[i].len && memcmp(head + magics[i].at, magics[i].magic, magics[i].len) == 0)
+		if (len >= magics[i].at + magics[i].len &&
+		    memcmp(head + magics[i].at, magics[i].magic, magics[i].len) == 0)
 			return magics[i].name;
 	return NULL;
 }
@@ -106,7 +110,8 @@ static int make_filesystem(const struct filesystem *fs, const char *device, stru
 		n++;
 	}
 	if (!n)
-		return err_set(err, -ERR_INVALID, "unsupported filesystem %s requested for device", fs->name);
+		return err_set(err, -ERR_INVALID, "unsupported filesystem %s requested for device",
+			       fs->name);
 	argv[n] = device;
 	r = child_run(argv, NULL, NULL, err);
 	if (r > 0)
@@ -116,15 +121,16 @@ static int make_filesystem(const struct filesystem *fs, const char *device, stru
 }
 
 /* The file system to mount, made first when the host wants it and the disk has none. */
-static int settle_filesystem(const struct gcs_mapped_disk *d, const char *device, const struct filesystem **ret,
-			     struct err *err)
+static int settle_filesystem(const struct gcs_mapped_disk *d, const char *device,
+			     const struct filesystem **ret, struct err *err)
 {
 	const struct filesystem *wanted = filesystem_of(d->filesystem);
 	const char *found = NULL;
 	int r;
 
 	if (!str_empty(d->filesystem) && !wanted)
-		return err_set(err, -ERR_INVALID, "unsupported filesystem %s requested for device", d->filesystem);
+		return err_set(err, -ERR_INVALID, "unsupported filesystem %s requested for device",
+			       d->filesystem);
 	r = detect(device, &found, err);
 	if (r < 0)
 		return r;
@@ -137,10 +143,13 @@ static int settle_filesystem(const struct gcs_mapped_disk *d, const char *device
 	}
 	if (d->ensure_filesystem) {
 		if (!wanted)
-			return err_set(err, -ERR_INVALID, "a filesystem is to be made, but none is named");
-		/* A disk with something else on it is no blank scratch disk, but somebody's data. */
+			return err_set(err, -ERR_INVALID,
+				       "a filesystem is to be made, but none is named");
+		/* A disk with something else on it is no blank scratch disk, but somebody's data.
+		 * */
 		if (found && !str_eq(found, wanted->name))
-			return err_set(err, -ERR_STATE, "%s holds %s: not made %s", device, found, wanted->name);
+			return err_set(err, -ERR_STATE, "%s holds %s: not made %s", device, found,
+				       wanted->name);
 		if (!found) {
 			r = make_filesystem(wanted, device, err);
 			if (r < 0)
@@ -149,7 +158,9 @@ static int settle_filesystem(const struct gcs_mapped_disk *d, const char *device
 	}
 	*ret = wanted ? wanted : filesystem_of(found);
 	if (!*ret)
-		return err_set(err, -ERR_INVALID, "getting device's filesystem: could not get device filesystem type of %s",
+		return err_set(err, -ERR_INVALID,
+			       "getting device's filesystem: could not get device filesystem type "
+			       "of %s",
 			       device);
 	return 0;
 }
@@ -189,7 +200,8 @@ static int load_filesystem(struct agent *a, const struct filesystem *fs, struct 
 	return r < 0 ? r : modules_need(a->modules, own, err);
 }
 
-static int mount_disk(struct agent *a, const struct gcs_mapped_disk *d, const char *device, struct err *err)
+static int mount_disk(struct agent *a, const struct gcs_mapped_disk *d, const char *device,
+		      struct err *err)
 {
 	const struct filesystem *fs = NULL;
 	int r = settle_filesystem(d, device, &fs, err);
@@ -209,15 +221,19 @@ static int mount_disk(struct agent *a, const struct gcs_mapped_disk *d, const ch
 
 static struct scsi_address address_of(const struct gcs_mapped_disk *d)
 {
-	return (struct scsi_address){ .controller = d->controller, .lun = d->lun, .partition = d->partition };
+	return (struct scsi_address){ .controller = d->controller,
+				      .lun = d->lun,
+				      .partition = d->partition };
 }
 
 static int check(const struct gcs_mapped_disk *d, struct err *err)
 {
 	if (d->encrypted)
-		return err_set(err, -ERR_UNIMPLEMENTED, "encrypted disks are not supported by this guest");
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "encrypted disks are not supported by this guest");
 	if (!str_empty(d->mount_path) && !mount_path_valid(d->mount_path))
-		return err_set(err, -ERR_INVALID, "MountPath '%s' is not a clean absolute path", d->mount_path);
+		return err_set(err, -ERR_INVALID, "MountPath '%s' is not a clean absolute path",
+			       d->mount_path);
 	return 0;
 }
 
@@ -231,7 +247,8 @@ int disk_add(struct agent *a, const struct gcs_mapped_disk *d, struct err *err)
 		r = scsi_device(a->modules, &at, true, &device, err);
 	if (r >= 0 && !str_empty(d->mount_path))
 		r = d->block_dev ? add_block_device(d, device, err) : mount_disk(a, d, device, err);
-	return r < 0 ? err_wrap(err, r, "add disk %u:%u at '%s'", at.controller, at.lun, d->mount_path ? d->mount_path : "")
+	return r < 0 ? err_wrap(err, r, "add disk %u:%u at '%s'", at.controller, at.lun,
+				d->mount_path ? d->mount_path : "")
 		     : 0;
 }
 

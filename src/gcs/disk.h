@@ -11,9 +11,15 @@ struct agent;
 struct err;
 struct gcs_mapped_disk;
 
-/** disk_add() - MappedVirtualDisk Add: wait for a disk, make its file system if asked for and absent, mount it */
+/**
+ * disk_add() - MappedVirtualDisk Add: wait for a disk, make its file system if asked for and
+ * absent, mount it
+ */
 CO int disk_add(struct agent *a, const struct gcs_mapped_disk *d, struct err *err);
-/** disk_remove() - MappedVirtualDisk Remove: unmount; not mounted is success, a disk that has vanished too */
+/**
+ * disk_remove() - MappedVirtualDisk Remove: unmount; not mounted is success, a disk that has
+ * vanished too
+ */
 CO int disk_remove(struct agent *a, const struct gcs_mapped_disk *d, struct err *err);
 
 enum { DISK_HEAD = 4096 };

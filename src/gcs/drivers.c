@@ -19,9 +19,7 @@
 
 #define DEVICES_DIR "/sys/bus/virtio/devices"
 
-enum { EVENT_MAX = 8192,
-       KERNEL_GROUP = 1,
-       SETTLE_USEC = 3000000 };
+enum { EVENT_MAX = 8192, KERNEL_GROUP = 1, SETTLE_USEC = 3000000 };
 
 const char *drivers_module(const char *modalias)
 {
@@ -93,7 +91,8 @@ static void handle_event(struct agent *a, const char *text, size_t len)
 static int events_open(void)
 {
 	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = KERNEL_GROUP };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+	int fd =
+		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 
 	if (fd < 0)
 		return -errno;

@@ -5,11 +5,13 @@
 struct agent;
 
 /**
- * drivers_start() - load the driver of virtio devices that nothing asks for by a request: memory, balloon, network …
+ * drivers_start() - load the driver of virtio devices that nothing asks for by a request: memory,
+ * balloon, network …
  *
- * A coroutine for the life of the agent: once the host has negotiated, it looks at the devices that are there, and then
- * follows the kernel's uevents (Linux Documentation/ABI/testing/sysfs-uevent) for those plugged later. What requests need
- * (disks, shares) is loaded with them, so it is left alone here.
+ * A coroutine for the life of the agent: once the host has negotiated, it looks at the devices that
+ * are there, and then follows the kernel's uevents (Linux Documentation/ABI/testing/sysfs-uevent)
+ * for those plugged later. What requests need (disks, shares) is loaded with them, so it is left
+ * alone here.
  */
 void drivers_start(struct agent *a);
 

@@ -16,9 +16,7 @@
 #include "loop/co.h"
 #include "wire/gcs.h"
 
-enum { RETRY_USEC = 20000,
-       TRIES = 50,
-       READ_LIMIT_USEC = 5000000 };
+enum { RETRY_USEC = 20000, TRIES = 50, READ_LIMIT_USEC = 5000000 };
 
 static int credit(const void *data, size_t len)
 {

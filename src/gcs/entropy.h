@@ -5,7 +5,8 @@
 struct agent;
 
 /**
- * entropy_start() - fetch random bytes from the host's entropy port, once, and credit them to the kernel
+ * entropy_start() - fetch random bytes from the host's entropy port, once, and credit them to the
+ * kernel
  *
  * A host that does not listen there is no failure.
  */

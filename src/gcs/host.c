@@ -49,8 +49,10 @@ static int external_find(struct agent *a, pid_t pid, struct process **ret, struc
 	return -ERR_NOT_FOUND;
 }
 
-/* The process that a request is about: beside the containers with the null id, else in the container. */
-static int find_process(struct agent *a, const struct gcs_base *base, uint32_t pid, struct process **ret, struct err *err)
+/* The process that a request is about: beside the containers with the null id, else in the
+ * container. */
+static int find_process(struct agent *a, const struct gcs_base *base, uint32_t pid,
+			struct process **ret, struct err *err)
 {
 	struct container *c = NULL;
 	int r;
@@ -103,7 +105,8 @@ static int handle_execute(struct request *rq, void *message, struct err *err)
 	} else {
 		r = container_find(rq->agent, m->base.container_id, &c, err);
 		if (r >= 0)
-			r = params->process ? container_exec(c, m, &p, err) : container_start(c, m, &p, err);
+			r = params->process ? container_exec(c, m, &p, err)
+					    : container_start(c, m, &p, err);
 	}
 	if (r < 0)
 		return r;
@@ -128,7 +131,8 @@ static int handle_signal(struct request *rq, void *message, struct err *err)
 	int r = find_process(rq->agent, &m->base, m->pid, &p, err);
 
 	if (r >= 0)
-		r = p->container ? container_signal(p->container, p->pid, signo, err) : process_signal(p, signo, err);
+		r = p->container ? container_signal(p->container, p->pid, signo, err)
+				 : process_signal(p, signo, err);
 	return r < 0 ? r : done(rq);
 }
 
@@ -143,7 +147,8 @@ static int handle_resize(struct request *rq, void *message, struct err *err)
 	return r < 0 ? r : done(rq);
 }
 
-static int shut_down(struct request *rq, const struct gcs_simple_request *m, bool forced, struct err *err)
+static int shut_down(struct request *rq, const struct gcs_simple_request *m, bool forced,
+		     struct err *err)
 {
 	struct container *c = NULL;
 	int r;
@@ -179,7 +184,8 @@ static int handle_properties(struct request *rq, void *message, struct err *err)
 	int r;
 
 	if (is_null(&m->base))
-		return err_set(err, -EOPNOTSUPP, "getPropertiesV2 is not supported against the UVM");
+		return err_set(err, -EOPNOTSUPP,
+			       "getPropertiesV2 is not supported against the UVM");
 	r = container_find(rq->agent, m->base.container_id, &c, err);
 	if (r < 0)
 		return r;

@@ -18,7 +18,8 @@
 #include "gcs/mounts.h"
 #include "wire/gcs.h"
 
-/* Below the scratch path: what the bundle is bound to. Its presence under a bundle tells that we bound it. */
+/* Below the scratch path: what the bundle is bound to. Its presence under a bundle tells that we
+ * bound it. */
 #define BUNDLE_MARK ".lcow-bundle-on-scratch"
 
 #define V2_BUNDLES "/run/gcs/pods/"
@@ -28,9 +29,11 @@ enum { OPTIONS_MAX = 4096 - 1 };
 static int check_path(const char *path, struct err *err)
 {
 	if (!mount_path_valid(path))
-		return err_set(err, -ERR_INVALID, "'%s' is not a clean absolute path", path ? path : "");
+		return err_set(err, -ERR_INVALID, "'%s' is not a clean absolute path",
+			       path ? path : "");
 	if (strpbrk(path, ":,\\"))
-		return err_set(err, -ERR_INVALID, "%s: an overlay cannot have ':', ',' or '\\' in a path", path);
+		return err_set(err, -ERR_INVALID,
+			       "%s: an overlay cannot have ':', ',' or '\\' in a path", path);
 	return 0;
 }
 
@@ -51,10 +54,12 @@ int layers_options(const struct gcs_combined_layers *l, char **ret, struct err *
 		r = check_path(l->scratch_path, err);
 		if (r < 0)
 			return r;
-		buf_addf(&b, ",upperdir=%s/upper,workdir=%s/work", l->scratch_path, l->scratch_path);
+		buf_addf(&b, ",upperdir=%s/upper,workdir=%s/work", l->scratch_path,
+			 l->scratch_path);
 	}
 	if (b.len > OPTIONS_MAX)
-		return err_set(err, -ERR_EXHAUSTED, "the paths of %zu layers take %zu bytes; the kernel takes %d in all",
+		return err_set(err, -ERR_EXHAUSTED,
+			       "the paths of %zu layers take %zu bytes; the kernel takes %d in all",
 			       l->n_layers, b.len, OPTIONS_MAX);
 	*ret = mem_strndup((char *)b.data, b.len);
 	return 0;
@@ -137,7 +142,8 @@ static int mount_overlay(const struct gcs_combined_layers *l, const char *option
 	if (r < 0)
 		err_sys(err, r, "make the directories of the overlay at %s", l->root_path);
 	else
-		r = mount_at("overlay", l->root_path, "overlay", writable ? 0 : MS_RDONLY, options, err);
+		r = mount_at("overlay", l->root_path, "overlay", writable ? 0 : MS_RDONLY, options,
+			     err);
 	if (r == -ENOSPC && writable)
 		explain_full(l->scratch_path);
 	if (r < 0 && writable) {

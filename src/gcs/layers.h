@@ -9,32 +9,37 @@ struct err;
 struct gcs_combined_layers;
 
 /**
- * layers_add() - CombinedLayers Add: mount an overlay of the layers, writable when there is a scratch path
+ * layers_add() - CombinedLayers Add: mount an overlay of the layers, writable when there is a
+ * scratch path
  *
- * When the scratch lies outside of the bundle (the directory of the root path), the bundle is put on the scratch disk
- * by a bind mount first, so that nothing of the container lives in the VM's memory.
+ * When the scratch lies outside of the bundle (the directory of the root path), the bundle is put
+ * on the scratch disk by a bind mount first, so that nothing of the container lives in the VM's
+ * memory.
  */
 CO int layers_add(struct agent *a, const struct gcs_combined_layers *l, struct err *err);
 /**
  * layers_remove() - CombinedLayers Remove: unmount the overlay; not mounted is success
  *
- * The bundle's bind mount goes with it when no container uses the bundle (its creation failed, or was never tried),
- * else with the container.
+ * The bundle's bind mount goes with it when no container uses the bundle (its creation failed, or
+ * was never tried), else with the container.
  */
 CO int layers_remove(struct agent *a, const struct gcs_combined_layers *l, struct err *err);
 
 /** layers_release_bundle() - undo the bind mount of a bundle, if layers_add() made one */
 CO int layers_release_bundle(const char *bundle, struct err *err);
 
-/** layers_remove_pod_dir() - remove the directory above a V2 bundle (/run/gcs/pods/<pod>/<container>) if that was its last */
+/**
+ * layers_remove_pod_dir() - remove the directory above a V2 bundle
+ * (/run/gcs/pods/<pod>/<container>) if that was its last
+ */
 void layers_remove_pod_dir(const char *bundle);
 
 /**
  * layers_options() - mount options of an overlay
  * @ret:	"lowerdir=…[,upperdir=…,workdir=…]", the caller frees it
  *
- * Return: 0; -ERR_INVALID for paths that the option syntax cannot carry; -ERR_EXHAUSTED when it is over a page, which is
- * what the kernel takes
+ * Return: 0; -ERR_INVALID for paths that the option syntax cannot carry; -ERR_EXHAUSTED when it is
+ * over a page, which is what the kernel takes
  */
 int layers_options(const struct gcs_combined_layers *l, char **ret, struct err *err);
 

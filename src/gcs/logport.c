@@ -15,8 +15,7 @@
 #include "wire/gcs.h"
 #include "wire/json.h"
 
-enum { REDIAL_USEC = 100000,
-       LINE_MAX_BYTES = 8192 };
+enum { REDIAL_USEC = 100000, LINE_MAX_BYTES = 8192 };
 
 /* The log is one of the two things that are global by design; this is its other end. */
 static int log_pipe = -EBADF;
@@ -44,9 +43,7 @@ static const char *logfmt_value(const char *p, struct buf *out)
 	for (p++; *p && *p != '"'; p++) {
 		if (*p == '\\' && p[1]) {
 			p++;
-			buf_add(out, *p == 'n' ? "\n" : *p == 't' ? "\t"
-								  : p,
-				1);
+			buf_add(out, *p == 'n' ? "\n" : *p == 't' ? "\t" : p, 1);
 		} else {
 			buf_add(out, p, 1);
 		}
@@ -81,7 +78,8 @@ char *logport_json(const char *line)
 static int feed(int sock, struct buf *pending)
 {
 	for (;;) {
-		const uint8_t *end = pending->len ? memchr(pending->data, '\n', pending->len) : NULL;
+		const uint8_t *end =
+			pending->len ? memchr(pending->data, '\n', pending->len) : NULL;
 		ssize_t n;
 		int r;
 

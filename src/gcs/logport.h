@@ -7,16 +7,20 @@
 struct agent;
 
 /**
- * logport_init() - let every log line go into a pipe, from where the host's log port gets them as JSON
+ * logport_init() - let every log line go into a pipe, from where the host's log port gets them as
+ * JSON
  * @level:	least level
  *
- * Until the host listens, and whenever it reads too slowly, the pipe fills up; log_msg() then drops and counts.
+ * Until the host listens, and whenever it reads too slowly, the pipe fills up; log_msg() then drops
+ * and counts.
  *
  * Return: 0 or negative errno
  */
 int logport_init(enum log_level level);
 
-/** logport_start() - keep the log port dialled and fed, by a coroutine, as long as the agent lives */
+/**
+ * logport_start() - keep the log port dialled and fed, by a coroutine, as long as the agent lives
+ */
 void logport_start(struct agent *a);
 
 /**

@@ -78,15 +78,18 @@ int main(int argc, char **argv)
 	int r;
 
 	/*
-	 * json-c seeds its default hash from getrandom(2), which blocks until the kernel has entropy: a second of a boot.
-	 * What is hashed here are the keys of messages from the host, who has no need to attack its own VM.
+	 * json-c seeds its default hash from getrandom(2), which blocks until the kernel has
+	 * entropy: a second of a boot. What is hashed here are the keys of messages from the host,
+	 * who has no need to attack its own VM.
 	 */
 	json_global_set_string_hash(JSON_C_STR_HASH_PERLLIKE);
 	list_init(&a->externals);
 	co_event_init(&a->ready);
 	r = options_parse(argc, argv, &o, err);
 	if (r >= 0 && o.test_channel < 0 && getpid() != 1)
-		r = err_set(err, -EPERM, "this is the guest agent of a VM: it runs as PID 1, or with --test-channel FD");
+		r = err_set(err, -EPERM,
+			    "this is the guest agent of a VM: it runs as PID 1, or with "
+			    "--test-channel FD");
 	if (r < 0 && getpid() != 1) {
 		fprintf(stderr, "lcow-gcs: %s\n", err->text);
 		free(err);

@@ -63,7 +63,8 @@ static int modify_container(struct agent *a, const struct gcs_modify_request *m,
 	int r;
 
 	if (!str_eq(m->request.resource_type, "ContainerConstraints"))
-		return err_set(err, -EOPNOTSUPP, "the ResourceType \"%s\" is not supported for containers",
+		return err_set(err, -EOPNOTSUPP,
+			       "the ResourceType \"%s\" is not supported for containers",
 			       m->request.resource_type);
 	r = container_find(a, m->base.container_id, &c, err);
 	if (r < 0)
@@ -77,7 +78,8 @@ static int modify_container(struct agent *a, const struct gcs_modify_request *m,
 	return container_update(c, lin, err);
 }
 
-static int run(struct agent *a, const struct resource *res, modify_fn fn, struct json_object *settings, struct err *err)
+static int run(struct agent *a, const struct resource *res, modify_fn fn,
+	       struct json_object *settings, struct err *err)
 {
 	_cleanup_json_ struct json_object *empty = json_object_new_object();
 	void *decoded = mem_new0(1, res->table->size);
@@ -111,12 +113,14 @@ int modify_settings(struct agent *a, const struct gcs_modify_request *m, struct 
 	if (!res || !str_eq(m->base.container_id, UUID_NULL))
 		return modify_container(a, m, err);
 	if (!res->table)
-		return err_set(err, -ERR_UNIMPLEMENTED, "the ResourceType \"%s\" is not supported by this guest", name);
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "the ResourceType \"%s\" is not supported by this guest", name);
 	if (str_eq(type, "Add"))
 		fn = res->add;
 	else if (str_eq(type, "Remove"))
 		fn = res->remove;
 	if (!fn)
-		return err_set(err, -EOPNOTSUPP, "the RequestType \"%s\" is not supported for %s", type, name);
+		return err_set(err, -EOPNOTSUPP, "the RequestType \"%s\" is not supported for %s",
+			       type, name);
 	return run(a, res, fn, m->request.settings, err);
 }

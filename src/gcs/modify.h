@@ -9,7 +9,8 @@ struct err;
 struct gcs_modify_request;
 
 /**
- * modify_settings() - ModifySettings: find what the resource type and the request type ask for, and do it
+ * modify_settings() - ModifySettings: find what the resource type and the request type ask for, and
+ * do it
  *
  * Return: 0 or negative errno with text and HRESULT
  */

@@ -101,8 +101,8 @@ static bool is_builtin(const struct modules *m, const char *name)
 }
 
 /*
- * modules.dep names all dependencies of a module, the indirect ones too, in an order where each one comes before
- * those that it depends on itself: loaded from the last to the first.
+ * modules.dep names all dependencies of a module, the indirect ones too, in an order where each one
+ * comes before those that it depends on itself: loaded from the last to the first.
  */
 int modules_order(struct modules *m, const char *name, char ***ret, struct err *err)
 {
@@ -136,8 +136,8 @@ int modules_order(struct modules *m, const char *name, char ***ret, struct err *
 }
 
 /*
- * Scanning asks each of 256 targets of each SCSI controller: 0.3 s on an emulated CPU. Nothing lies there before the host
- * says so, and then scsi.c asks for that one disk.
+ * Scanning asks each of 256 targets of each SCSI controller: 0.3 s on an emulated CPU. Nothing lies
+ * there before the host says so, and then scsi.c asks for that one disk.
  */
 static const char *parameters_of(const char *path)
 {
@@ -146,7 +146,8 @@ static const char *parameters_of(const char *path)
 
 static int insert(const struct modules *m, const char *path, struct err *err)
 {
-	_cleanup_free_ char *full = path[0] == '/' ? mem_strdup(path) : str_printf("%s/%s", m->dir, path);
+	_cleanup_free_ char *full =
+		path[0] == '/' ? mem_strdup(path) : str_printf("%s/%s", m->dir, path);
 	_cleanup_fd_ int fd = open(full, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
@@ -167,7 +168,8 @@ int modules_load(struct modules *m, const char *name, struct err *err)
 	for (char *c = seen; *c; c++)
 		if (*c == '-')
 			*c = '_';
-	/* A module built in shows itself only if it has parameters, hence the look into modules.builtin after this. */
+	/* A module built in shows itself only if it has parameters, hence the look into
+	 * modules.builtin after this. */
 	if (access(seen, F_OK) < 0) {
 		r = modules_order(m, name, &order, err);
 		if (r < 0)

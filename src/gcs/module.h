@@ -10,8 +10,8 @@ struct err;
 /**
  * struct modules - the kernel modules of this image, loaded on first need
  *
- * There is no modprobe: what is needed is read from modules.dep (see modules.dep(5)), and each module goes to
- * finit_module(2) after those that it depends on. Modules are not compressed.
+ * There is no modprobe: what is needed is read from modules.dep (see modules.dep(5)), and each
+ * module goes to finit_module(2) after those that it depends on. Modules are not compressed.
  */
 struct modules;
 
@@ -26,20 +26,23 @@ struct modules *modules_free(struct modules *m);
 /**
  * modules_order() - what must be loaded for a module, dependencies first, itself last
  * @name:	module name; '-' and '_' are the same
- * @ret:	paths below the directory of modules.dep, a strv; NULL when the module is built into the kernel
+ * @ret:	paths below the directory of modules.dep, a strv; NULL when the module is built into
+ *		the kernel
  *
  * Return: 0, -ERR_NOT_FOUND when this image does not have it, or negative errno
  */
 int modules_order(struct modules *m, const char *name, char ***ret, struct err *err);
 
 /**
- * modules_load() - load a module and what it depends on, now; loaded ones cost nothing. Blocks: for the time before the loop
+ * modules_load() - load a module and what it depends on, now; loaded ones cost nothing. Blocks: for
+ * the time before the loop
  * Return: 0 or negative errno with text
  */
 int modules_load(struct modules *m, const char *name, struct err *err);
 
 /**
- * modules_need() - the same from a coroutine, for several modules in turn; the loop goes on meanwhile
+ * modules_need() - the same from a coroutine, for several modules in turn; the loop goes on
+ * meanwhile
  * @names:	NULL-terminated
  * Return: 0 or negative errno with text
  */

@@ -39,8 +39,8 @@ static int mount_fn(void *arg)
 	return mount(c->source, c->target, c->type, c->flags, c->options) < 0 ? -errno : 0;
 }
 
-int mount_at(const char *source, const char *target, const char *type, unsigned long flags, const char *options,
-	     struct err *err)
+int mount_at(const char *source, const char *target, const char *type, unsigned long flags,
+	     const char *options, struct err *err)
 {
 	struct mount_call c = {
 		.source = source,
@@ -63,7 +63,9 @@ int mount_at(const char *source, const char *target, const char *type, unsigned 
 
 int mount_bind(const char *source, const char *target, bool read_only, struct err *err)
 {
-	struct mount_call again = { .source = "none", .target = target, .flags = MS_REMOUNT | MS_BIND | MS_RDONLY };
+	struct mount_call again = { .source = "none",
+				    .target = target,
+				    .flags = MS_REMOUNT | MS_BIND | MS_RDONLY };
 	int r = mount_at(source, target, "bind", MS_BIND | MS_REC, NULL, err);
 
 	if (r < 0 || !read_only)
@@ -82,19 +84,16 @@ int mount_propagation(const char *target, char *const *options, struct err *err)
 		const char *word;
 		unsigned long flags;
 	} words[] = {
-		{ "shared", MS_SHARED },
-		{ "rshared", MS_SHARED | MS_REC },
-		{ "slave", MS_SLAVE },
-		{ "rslave", MS_SLAVE | MS_REC },
-		{ "private", MS_PRIVATE },
-		{ "rprivate", MS_PRIVATE | MS_REC },
-		{ "unbindable", MS_UNBINDABLE },
-		{ "runbindable", MS_UNBINDABLE | MS_REC },
+		{ "shared", MS_SHARED },         { "rshared", MS_SHARED | MS_REC },
+		{ "slave", MS_SLAVE },           { "rslave", MS_SLAVE | MS_REC },
+		{ "private", MS_PRIVATE },       { "rprivate", MS_PRIVATE | MS_REC },
+		{ "unbindable", MS_UNBINDABLE }, { "runbindable", MS_UNBINDABLE | MS_REC },
 	};
 
 	for (char *const *o = options; o && *o; o++)
 		for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-			if (str_eq(*o, words[i].word) && mount(target, target, NULL, words[i].flags, NULL) < 0)
+			if (str_eq(*o, words[i].word) &&
+			    mount(target, target, NULL, words[i].flags, NULL) < 0)
 				return err_sys(err, -errno, "make %s %s", target, *o);
 	return 0;
 }

@@ -8,9 +8,13 @@
 
 struct err;
 
-/* Mounting blocks, and may need the loop to go on (9P over the multiplexer): it is done by a worker thread. */
+/* Mounting blocks, and may need the loop to go on (9P over the multiplexer): it is done by a worker
+ * thread. */
 
-/** mount_path_valid() - whether a path of the host's may be used: absolute, no "..", shorter than PATH_MAX, not "/" */
+/**
+ * mount_path_valid() - whether a path of the host's may be used: absolute, no "..", shorter than
+ * PATH_MAX, not "/"
+ */
 bool mount_path_valid(const char *path);
 
 /**
@@ -19,8 +23,8 @@ bool mount_path_valid(const char *path);
  *
  * Return: 0 or negative errno with text
  */
-CO int mount_at(const char *source, const char *target, const char *type, unsigned long flags, const char *options,
-		struct err *err);
+CO int mount_at(const char *source, const char *target, const char *type, unsigned long flags,
+		const char *options, struct err *err);
 
 /**
  * mount_bind() - bind @source to @target; @read_only remounts it so
@@ -29,7 +33,8 @@ CO int mount_at(const char *source, const char *target, const char *type, unsign
 CO int mount_bind(const char *source, const char *target, bool read_only, struct err *err);
 
 /**
- * mount_propagation() - apply the words among @options that set how mounts propagate; the rest is ignored
+ * mount_propagation() - apply the words among @options that set how mounts propagate; the rest is
+ * ignored
  * Return: 0 or negative errno with text
  */
 int mount_propagation(const char *target, char *const *options, struct err *err);

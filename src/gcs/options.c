@@ -49,7 +49,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct err *err)
 		else if (str_eq(argv[i], "--test-channel"))
 			r = parse_fd(argv[++i], &ret->test_channel);
 		if (r < 0)
-			return err_set(err, -ERR_INVALID, "bad argument %s", argv[i] ? argv[i] : "--test-channel");
+			return err_set(err, -ERR_INVALID, "bad argument %s",
+				       argv[i] ? argv[i] : "--test-channel");
 	}
 	return 0;
 }

@@ -29,7 +29,8 @@ struct options {
  * options_parse() - read the arguments
  * @ret:	filled in any case, with defaults where an argument is bad
  *
- * The kernel hands on what it does not know itself, so foreign words are ignored; a bad value is an error.
+ * The kernel hands on what it does not know itself, so foreign words are ignored; a bad value is an
+ * error.
  *
  * Return: 0 or -ERR_INVALID with text
  */

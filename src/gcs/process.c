@@ -111,8 +111,8 @@ static void forget(void *arg)
 }
 
 /*
- * Somebody has been told: an init stays until its container is deleted, the others are forgotten, but only when their
- * output is out.
+ * Somebody has been told: an init stays until its container is deleted, the others are forgotten,
+ * but only when their output is out.
  */
 static void told(struct process *p)
 {
@@ -167,7 +167,8 @@ static void on_pidfd(int fd, uint32_t events, void *arg)
 	} else if (info.si_pid == 0) {
 		return;
 	} else {
-		code = info.si_code == CLD_EXITED ? (uint32_t)info.si_status : 128u + (uint32_t)info.si_status;
+		code = info.si_code == CLD_EXITED ? (uint32_t)info.si_status
+						  : 128u + (uint32_t)info.si_status;
 	}
 	p->exit_watch = loop_watch_free(p->exit_watch);
 	process_exited(p, code);
@@ -216,7 +217,8 @@ int process_resize(struct process *p, uint16_t rows, uint16_t cols, struct err *
 	if (p->exited)
 		return 0;
 	if (p->io.pty < 0)
-		return err_set(err, -ENOTTY, "pid: %d, is not a tty and cannot be resized", (int)p->pid);
+		return err_set(err, -ENOTTY, "pid: %d, is not a tty and cannot be resized",
+			       (int)p->pid);
 	if (ioctl(p->io.pty, TIOCSWINSZ, &size) < 0)
 		return err_sys(err, -errno, "resize the terminal of process %d", (int)p->pid);
 	return 0;
@@ -316,9 +318,11 @@ static char **shell_words(const char *line)
 	}
 }
 
-static int spawn_external(struct process *p, const struct gcs_process_params *params, struct err *err)
+static int spawn_external(struct process *p, const struct gcs_process_params *params,
+			  struct err *err)
 {
-	_cleanup_strv_ char **words = params->args ? NULL : shell_words(params->command_line ? params->command_line : "");
+	_cleanup_strv_ char **words =
+		params->args ? NULL : shell_words(params->command_line ? params->command_line : "");
 	char **argv = params->args ? params->args : words;
 	char *no_env[] = { NULL };
 	_cleanup_fd_ int slave = -EBADF;
@@ -358,7 +362,8 @@ static int spawn_external(struct process *p, const struct gcs_process_params *pa
 	return r;
 }
 
-int external_start(struct agent *a, const struct gcs_execute_request *m, struct process **ret, struct err *err)
+int external_start(struct agent *a, const struct gcs_execute_request *m, struct process **ret,
+		   struct err *err)
 {
 	struct process *p = process_new(a, NULL, false);
 	int r = stdio_dial(&p->io, a->transport, m->settings.params, &m->settings.ports, err);

@@ -18,7 +18,8 @@ struct json_object;
 struct loop_watch;
 
 /**
- * struct process - a process that the host knows by its pid: a container's init or exec, or one beside the containers
+ * struct process - a process that the host knows by its pid: a container's init or exec, or one
+ * beside the containers
  * @link:	in the container's execs or in the agent's externals
  * @agent:	agent
  * @container:	NULL for one beside the containers
@@ -53,9 +54,13 @@ struct process {
 	struct list waiters;
 };
 
-/** process_new() - a process that does not run yet; @container NULL for one beside the containers */
+/**
+ * process_new() - a process that does not run yet; @container NULL for one beside the containers
+ */
 struct process *process_new(struct agent *a, struct container *c, bool init);
-/** process_free() - forget it, once the loop has turned: its callbacks may be running. NULL is fine */
+/**
+ * process_free() - forget it, once the loop has turned: its callbacks may be running. NULL is fine
+ */
 void process_free(struct process *p);
 
 /**
@@ -66,7 +71,10 @@ void process_free(struct process *p);
  */
 int process_watch(struct process *p, pid_t pid, struct err *err);
 
-/** process_signal() - Return: 0, -ERR_NOT_FOUND (with HR_NOT_FOUND) when it is gone, or negative errno with text */
+/**
+ * process_signal() - Return: 0, -ERR_NOT_FOUND (with HR_NOT_FOUND) when it is gone, or negative
+ * errno with text
+ */
 int process_signal(struct process *p, int signo, struct err *err);
 
 /** process_resize() - set the size of its terminal; Return: 0, or an error when it has none */
@@ -83,7 +91,11 @@ int process_wait(struct process *p, struct request *rq, uint32_t timeout_ms, str
 /** process_drop_waiters() - forget parked requests, whose connection is gone */
 void process_drop_waiters(struct process *p);
 
-/** external_start() - start a process beside the containers (ExecuteProcess with the null id) and answer */
-CO int external_start(struct agent *a, const struct gcs_execute_request *m, struct process **ret, struct err *err);
+/**
+ * external_start() - start a process beside the containers (ExecuteProcess with the null id) and
+ * answer
+ */
+CO int external_start(struct agent *a, const struct gcs_execute_request *m, struct process **ret,
+		      struct err *err);
 
 #endif

@@ -9,9 +9,7 @@
 #include "base/str.h"
 #include "wire/json.h"
 
-enum { FILE_MAX_BYTES = 256 << 10,
-       DEPTH_MAX = 8,
-       USEC_TO_NSEC = 1000 };
+enum { FILE_MAX_BYTES = 256 << 10, DEPTH_MAX = 8, USEC_TO_NSEC = 1000 };
 
 static char *cgroup_read(const char *dir, const char *file)
 {

@@ -14,7 +14,8 @@ struct json_object;
 struct json_object *properties_processes(const char *dir);
 
 /**
- * properties_statistics() - what a cgroup v2 says of itself, in the shape of containerd's cgroup v1 metrics
+ * properties_statistics() - what a cgroup v2 says of itself, in the shape of containerd's cgroup v1
+ * metrics
  * @dir:	directory of the cgroup; files that are absent are left out
  *
  * Zeroes are left out, sub-objects stay. "max" is 2^64-1. Times are in nanoseconds.

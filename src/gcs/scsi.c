@@ -20,7 +20,8 @@
 enum {
 	POLL_USEC = 5000,
 	SCAN_TURNS = 100, /* the disk is asked for again after so many polls */
-	DISCOVERY_USEC = 20000000, /* hot-added disks take 50 ms here; an emulated CPU under load takes long */
+	/* hot-added disks take 50 ms here; an emulated CPU under load takes long */
+	DISCOVERY_USEC = 20000000,
 	HOSTS_MAX = 64,
 };
 
@@ -31,7 +32,8 @@ struct host {
 	int number;
 };
 
-/* PCI address of a virtio-scsi host, NULL for other hosts: …/0000:00:05.0/virtio2/host3/scsi_host/host3 */
+/* PCI address of a virtio-scsi host, NULL for other hosts:
+ * …/0000:00:05.0/virtio2/host3/scsi_host/host3 */
 static char *pci_of(const char *dir, const char *name)
 {
 	_cleanup_free_ char *link = str_printf("%s/%s", dir, name);
@@ -111,7 +113,8 @@ static int find(const struct scsi_address *at, char **ret)
 	disk = only_entry(dir);
 	if (!disk)
 		return -ERR_NOT_FOUND;
-	node = at->partition ? str_printf("/dev/%s%" PRIu64, disk, at->partition) : str_printf("/dev/%s", disk);
+	node = at->partition ? str_printf("/dev/%s%" PRIu64, disk, at->partition)
+			     : str_printf("/dev/%s", disk);
 	fd = open(node, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 && (errno == ENOENT || errno == ENXIO))
 		return -ERR_NOT_FOUND;
@@ -130,8 +133,9 @@ static int scan_fn(void *arg)
 }
 
 /*
- * The drivers do not scan by themselves, and a disk that was plugged before they were there has sent its event to nobody.
- * Should this fail, the event of a disk that is plugged later still makes it appear.
+ * The drivers do not scan by themselves, and a disk that was plugged before they were there has
+ * sent its event to nobody. Should this fail, the event of a disk that is plugged later still makes
+ * it appear.
  */
 static CO void scan(const struct scsi_address *at)
 {
@@ -146,12 +150,14 @@ static int check(const struct scsi_address *at, struct err *err)
 {
 	if (at->controller < SCSI_CONTROLLERS_MAX && at->partition < 256)
 		return 0;
-	return err_set(err, -ERR_INVALID, "SCSI controller %u, LUN %u, partition %" PRIu64 " cannot be: there are %d "
-					  "controllers with at most 255 partitions a disk",
+	return err_set(err, -ERR_INVALID,
+		       "SCSI controller %u, LUN %u, partition %" PRIu64 " cannot be: there are %d "
+		       "controllers with at most 255 partitions a disk",
 		       at->controller, at->lun, at->partition, SCSI_CONTROLLERS_MAX);
 }
 
-int scsi_device(struct modules *m, const struct scsi_address *at, bool wait, char **ret, struct err *err)
+int scsi_device(struct modules *m, const struct scsi_address *at, bool wait, char **ret,
+		struct err *err)
 {
 	int r = check(at, err);
 
@@ -171,8 +177,9 @@ int scsi_device(struct modules *m, const struct scsi_address *at, bool wait, cha
 			break;
 	}
 	if (r < 0)
-		err_set(err, r, "no disk at SCSI controller %u, LUN %u, partition %" PRIu64 "%s", at->controller,
-			at->lun, at->partition, r == -ETIMEDOUT ? " after 20 seconds" : "");
+		err_set(err, r, "no disk at SCSI controller %u, LUN %u, partition %" PRIu64 "%s",
+			at->controller, at->lun, at->partition,
+			r == -ETIMEDOUT ? " after 20 seconds" : "");
 	return r;
 }
 

@@ -27,14 +27,17 @@ struct scsi_address {
 /**
  * scsi_device() - wait for a disk and find its device node
  *
- * Kernel names (sda, …) are given in the order in which probing ends and say nothing: the address does.
+ * Kernel names (sda, …) are given in the order in which probing ends and say nothing: the address
+ * does.
  *
  * @wait:	false to answer -ERR_NOT_FOUND at once when it is not there
  * @ret:	"/dev/sda" or "/dev/sda1"; the caller frees it
  *
- * Return: 0, -ERR_NOT_FOUND, -ETIMEDOUT, -ERR_INVALID for an address that cannot be, or negative errno with text
+ * Return: 0, -ERR_NOT_FOUND, -ETIMEDOUT, -ERR_INVALID for an address that cannot be, or negative
+ * errno with text
  */
-CO int scsi_device(struct modules *m, const struct scsi_address *at, bool wait, char **ret, struct err *err);
+CO int scsi_device(struct modules *m, const struct scsi_address *at, bool wait, char **ret,
+		   struct err *err);
 
 /** scsi_eject() - let the kernel forget a disk that is about to be unplugged; absent is success */
 CO int scsi_eject(struct modules *m, const struct scsi_address *at, struct err *err);

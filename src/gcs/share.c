@@ -18,8 +18,9 @@
 #define ROOT_DIR "/run/lcow/shares"
 
 /*
- * Nothing is cached between opens, because the host changes the files too (and cache=loose writes at a tenth of the
- * speed); but mmap, not none: with none a writable shared mapping is refused, which databases cannot do without.
+ * Nothing is cached between opens, because the host changes the files too (and cache=loose writes
+ * at a tenth of the speed); but mmap, not none: with none a writable shared mapping is refused,
+ * which databases cannot do without.
  */
 #define ROOT_OPTIONS "trans=virtio,version=9p2000.L,msize=524288,cache=mmap"
 
@@ -84,9 +85,11 @@ static int add_from_port(struct agent *a, const struct gcs_mapped_directory *d, 
 	setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	options = str_printf("trans=fd,rfdno=%d,wfdno=%d,msize=%d%s%s", sock, sock, FD_MSIZE,
-			     str_empty(d->share_name) ? "" : ",aname=", d->share_name ? d->share_name : "");
+			     str_empty(d->share_name) ? "" : ",aname=",
+			     d->share_name ? d->share_name : "");
 	/* The kernel keeps its own reference to the connection. */
-	return mount_at(d->mount_path, d->mount_path, "9p", d->read_only ? MS_RDONLY : 0, options, err);
+	return mount_at(d->mount_path, d->mount_path, "9p", d->read_only ? MS_RDONLY : 0, options,
+			err);
 }
 
 static int check(const struct gcs_mapped_directory *d, struct err *err)
@@ -106,9 +109,12 @@ int share_add(struct agent *a, const struct gcs_mapped_directory *d, struct err 
 	if (d->port < 0)
 		return err_set(err, -ERR_INVALID, "port %d of a share", d->port);
 	if ((!d->port || !str_empty(d->share_name)) && !str_id_valid(d->share_name))
-		return err_set(err, -ERR_INVALID, "'%s' is not the name of a share", d->share_name ? d->share_name : "");
+		return err_set(err, -ERR_INVALID, "'%s' is not the name of a share",
+			       d->share_name ? d->share_name : "");
 	r = d->port ? add_from_port(a, d, err) : add_from_root(a, d, err);
-	return r < 0 ? err_wrap(err, r, "add share '%s' at %s", d->share_name ? d->share_name : "", d->mount_path) : 0;
+	return r < 0 ? err_wrap(err, r, "add share '%s' at %s", d->share_name ? d->share_name : "",
+				d->mount_path)
+		     : 0;
 }
 
 int share_remove(struct agent *a, const struct gcs_mapped_directory *d, struct err *err)

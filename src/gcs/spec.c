@@ -84,9 +84,11 @@ static int classify(struct json_object *spec, const char *id, struct spec_facts 
 	if (!str_empty(pod))
 		sandbox = pod;
 	if (!str_id_valid(sandbox))
-		return err_set(err, -ERR_INVALID, "unsupported '" A_SANDBOX_ID "': '%s'", sandbox ? sandbox : "");
+		return err_set(err, -ERR_INVALID, "unsupported '" A_SANDBOX_ID "': '%s'",
+			       sandbox ? sandbox : "");
 	f->sandbox = mem_strdup(sandbox);
-	f->cgroup = f->kind == SPEC_STANDALONE ? str_printf("/pods/%s", id) : str_printf("/pods/%s/%s", sandbox, id);
+	f->cgroup = f->kind == SPEC_STANDALONE ? str_printf("/pods/%s", id)
+					       : str_printf("/pods/%s/%s", sandbox, id);
 	return 0;
 }
 
@@ -99,7 +101,8 @@ static bool owns_pid_namespace(struct json_object *lin)
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *ns = json_object_array_get_idx(list, i);
 
-		if (json_object_is_type(ns, json_type_object) && str_eq(json_get_str(ns, "type"), "pid"))
+		if (json_object_is_type(ns, json_type_object) &&
+		    str_eq(json_get_str(ns, "type"), "pid"))
 			return str_empty(json_get_str(ns, "path"));
 	}
 	return false;
@@ -120,7 +123,8 @@ static int hostname_of(struct json_object *spec, char ret[HOSTNAME_MAX + 1], str
 		return bad(err, "hostname is too long");
 	for (const char *c = name; *c; c++)
 		if (!isalnum((unsigned char)*c) && !strchr("_-.", *c))
-			return bad(err, "hostname holds characters other than letters, digits, '_', '-' and '.'");
+			return bad(err, "hostname holds characters other than letters, digits, "
+					"'_', '-' and '.'");
 	memcpy(ret, name, strlen(name) + 1);
 	return 0;
 }
@@ -138,7 +142,8 @@ static char *hosts_text(const char *hostname)
 			  "ff00::0 ip6-mcastprefix\n"
 			  "ff02::1 ip6-allnodes\n"
 			  "ff02::2 ip6-allrouters\n",
-			  hostname, hostname[label] ? " " : "", hostname[label] ? (int)label : 0, hostname);
+			  hostname, hostname[label] ? " " : "", hostname[label] ? (int)label : 0,
+			  hostname);
 }
 
 static bool mounts_at(struct json_object *mounts, const char *destination)
@@ -146,13 +151,15 @@ static bool mounts_at(struct json_object *mounts, const char *destination)
 	for (size_t i = 0; i < json_object_array_length(mounts); i++) {
 		struct json_object *m = json_object_array_get_idx(mounts, i);
 
-		if (json_object_is_type(m, json_type_object) && str_eq(json_get_str(m, "destination"), destination))
+		if (json_object_is_type(m, json_type_object) &&
+		    str_eq(json_get_str(m, "destination"), destination))
 			return true;
 	}
 	return false;
 }
 
-static void add_bind(struct json_object *mounts, const char *source, const char *destination, bool read_only)
+static void add_bind(struct json_object *mounts, const char *source, const char *destination,
+		     bool read_only)
 {
 	struct json_object *m = json_object_new_object();
 	struct json_object *options = json_object_new_array();
@@ -231,7 +238,8 @@ static int rlimit_core(struct json_object *spec, struct json_object *process, st
 		return 0;
 	part = strv_split(text, ";");
 	if (strv_len(part) != 2 || str_u64(part[0], &soft) < 0 || str_u64(part[1], &hard) < 0)
-		return err_set(err, -ERR_INVALID, "invalid '" A_RLIMIT_CORE "': '%s' is not \"soft;hard\"", text);
+		return err_set(err, -ERR_INVALID,
+			       "invalid '" A_RLIMIT_CORE "': '%s' is not \"soft;hard\"", text);
 	limit = json_object_new_object();
 	json_object_object_add(limit, "type", json_object_new_string("RLIMIT_CORE"));
 	json_object_object_add(limit, "soft", json_object_new_uint64(soft));
@@ -240,7 +248,8 @@ static int rlimit_core(struct json_object *spec, struct json_object *process, st
 	return 0;
 }
 
-int spec_prepare(struct json_object *spec, const char *id, const char *bundle, struct spec_facts *ret, struct err *err)
+int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
+		 struct spec_facts *ret, struct err *err)
 {
 	struct json_object *process = json_get(spec, "process", NULL);
 	struct json_object *root = json_get(spec, "root", NULL);
@@ -319,7 +328,8 @@ void spec_make_cwd(struct json_object *process, const char *rootfs)
 			free(longer);
 			return;
 		}
-		/* mkdirat() on a name: a symlink there makes it fail, and the next round follows it within the root. */
+		/* mkdirat() on a name: a symlink there makes it fail, and the next round follows it
+		 * within the root. */
 		mkdirat(dir, *p, 0755);
 		free(path);
 		path = longer;

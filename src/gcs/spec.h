@@ -42,8 +42,9 @@ struct spec_facts {
 
 /**
  * spec_prepare() - check an OCI spec as the host sent it, and make it fit the VM
- * @spec:	changed in place: cgroupsPath set, section windows removed, user name resolved, and the files hostname,
- *		hosts and resolv.conf written to @bundle and mounted below /etc where the spec does not mount them itself
+ * @spec:	changed in place: cgroupsPath set, section windows removed, user name resolved, and
+ *		the files hostname, hosts and resolv.conf written to @bundle and mounted below /etc
+ *		where the spec does not mount them itself
  * @id:		container id
  * @bundle:	existing directory
  *
@@ -51,15 +52,20 @@ struct spec_facts {
  *
  * Return: 0 or negative errno with text; -ERR_INVALID for a spec that names no command, root …
  */
-int spec_prepare(struct json_object *spec, const char *id, const char *bundle, struct spec_facts *ret, struct err *err);
+int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
+		 struct spec_facts *ret, struct err *err);
 
 /**
  * spec_exec() - make an exec's process object fit its container
- * @process:	OCI process as the host sent it, changed in place: rlimits are the container's, user names are resolved
+ * @process:	OCI process as the host sent it, changed in place: rlimits are the container's, user
+ *		names are resolved
  */
 int spec_exec(struct json_object *process, const struct spec_facts *facts, struct err *err);
 
-/** spec_make_cwd() - make process.cwd in the rootfs when it is not there; a failure shows when the container starts */
+/**
+ * spec_make_cwd() - make process.cwd in the rootfs when it is not there; a failure shows when the
+ * container starts
+ */
 void spec_make_cwd(struct json_object *process, const char *rootfs);
 
 /** spec_facts_clear() - free what is owned, and zero it */

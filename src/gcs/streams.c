@@ -29,7 +29,9 @@ void stdio_init(struct stdio *s)
 {
 	*s = (struct stdio){ .pty = -EBADF, .null = -EBADF };
 	for (unsigned i = 0; i < STDIO_COUNT; i++) {
-		s->stream[i] = (struct stream){ .stdio = s, .sock = -EBADF, .end = -EBADF, .output = i != STDIO_IN };
+		s->stream[i] = (struct stream){
+			.stdio = s, .sock = -EBADF, .end = -EBADF, .output = i != STDIO_IN
+		};
 		s->child[i] = -EBADF;
 	}
 }
@@ -52,7 +54,8 @@ int stdio_dial(struct stdio *s, struct transport *t, const struct gcs_process_pa
 		if (!want[i].wanted)
 			continue;
 		if (!want[i].port)
-			r = err_set(err, -ERR_INVALID, "a pipe for %s is asked for, but no port given", names[i]);
+			r = err_set(err, -ERR_INVALID,
+				    "a pipe for %s is asked for, but no port given", names[i]);
 		else
 			r = transport_dial(t, want[i].port, &s->stream[i].sock, err);
 		if (r < 0) {
@@ -140,17 +143,18 @@ static bool is_vsock(int fd)
 }
 
 /*
- * A host whose vsock is rust-vmm's daemon never hears of a half-close. The daemon passes on only the
- * end of both directions, and takes notice of that only at a moment when it has no data left; so it is
- * told again until the connection is gone. What is gone does not show in poll(2) after our own end of
- * both directions; but vsock refuses out-of-band data only while it is connected.
+ * A host whose vsock is rust-vmm's daemon never hears of a half-close. The daemon passes on only
+ * the end of both directions, and takes notice of that only at a moment when it has no data left;
+ * so it is told again until the connection is gone. What is gone does not show in poll(2) after our
+ * own end of both directions; but vsock refuses out-of-band data only while it is connected.
  */
 static void on_ask(void *arg)
 {
 	struct stream *st = arg;
 	char drop;
 
-	if (st->asked && (recv(st->sock, &drop, 1, MSG_OOB | MSG_DONTWAIT) >= 0 || errno != EOPNOTSUPP)) {
+	if (st->asked &&
+	    (recv(st->sock, &drop, 1, MSG_OOB | MSG_DONTWAIT) >= 0 || errno != EOPNOTSUPP)) {
 		stream_done(st);
 		return;
 	}
@@ -166,7 +170,8 @@ static void on_ask(void *arg)
 	}
 }
 
-/* The clean close of the protocol: half-close, then wait for the host to close, so that it has read all. */
+/* The clean close of the protocol: half-close, then wait for the host to close, so that it has read
+ * all. */
 static void close_cleanly(struct stream *st)
 {
 	bool vsock = is_vsock(st->sock);
@@ -177,8 +182,8 @@ static void close_cleanly(struct stream *st)
 		stream_done(st);
 		return;
 	}
-	st->close_limit =
-		loop_timer_new(vsock ? ASK_USEC : CLOSE_LIMIT_USEC, vsock ? on_ask : on_close_limit, st);
+	st->close_limit = loop_timer_new(vsock ? ASK_USEC : CLOSE_LIMIT_USEC,
+					 vsock ? on_ask : on_close_limit, st);
 }
 
 static void on_discarded(struct relay *r, enum relay_end end, void *arg)
@@ -190,7 +195,8 @@ static void discard(struct stream *st)
 {
 	if (st->stdio->null < 0)
 		st->stdio->null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (st->stdio->null < 0 || relay_new(st->end, st->stdio->null, on_discarded, st, &st->relay) < 0)
+	if (st->stdio->null < 0 ||
+	    relay_new(st->end, st->stdio->null, on_discarded, st, &st->relay) < 0)
 		stream_close(st);
 }
 
@@ -251,8 +257,9 @@ static unsigned long long passed_on(const struct stdio *s)
 }
 
 /*
- * What the process itself wrote is in the pipe by now. Somebody else may hold the pipe open, for ever: that output
- * does not belong to the process. And a host that reads nothing must not keep the exit from being known.
+ * What the process itself wrote is in the pipe by now. Somebody else may hold the pipe open, for
+ * ever: that output does not belong to the process. And a host that reads nothing must not keep the
+ * exit from being known.
  */
 static void on_tick(void *arg)
 {

@@ -39,13 +39,11 @@ struct stream {
 	bool active;
 };
 
-enum { STDIO_IN,
-       STDIO_OUT,
-       STDIO_ERR,
-       STDIO_COUNT };
+enum { STDIO_IN, STDIO_OUT, STDIO_ERR, STDIO_COUNT };
 
 /**
- * struct stdio - the streams of a process: connections to the host, pipes or pty, and what copies between them
+ * struct stdio - the streams of a process: connections to the host, pipes or pty, and what copies
+ * between them
  * @stream:	indexed by STDIO_IN, STDIO_OUT, STDIO_ERR
  * @child:	what becomes fd 0, 1, 2 of the process; closed by stdio_close_child()
  * @pty:	master of the terminal, -EBADF when there is none
@@ -54,8 +52,8 @@ enum { STDIO_IN,
  * @ticks:	how often it has
  * @progress:	bytes that had been passed on at the last tick
  * @idle_ticks:	ticks without any
- * @drained:	called once, from the loop, when the process has exited and all its output is with the host (or was
- *		stuck for STUCK_TICKS)
+ * @drained:	called once, from the loop, when the process has exited and all its output is with
+ *		the host (or was stuck for STUCK_TICKS)
  * @arg:	for @drained
  */
 struct stdio {
@@ -84,7 +82,8 @@ CO int stdio_dial(struct stdio *s, struct transport *t, const struct gcs_process
 
 /**
  * stdio_pipes() - make pipes; their far ends are in @child
- * @all:	for all three streams (the host's wishes are not known yet); else only for those dialled, the others /dev/null
+ * @all:	for all three streams (the host's wishes are not known yet); else only for those
+ *		dialled, the others /dev/null
  *
  * Return: 0 or negative errno with text
  */
@@ -96,18 +95,23 @@ void stdio_close_child(struct stdio *s);
 /**
  * stdio_start() - begin to copy
  *
- * Output that the host does not want goes to /dev/null: a process shall not die of SIGPIPE because nobody looks.
+ * Output that the host does not want goes to /dev/null: a process shall not die of SIGPIPE because
+ * nobody looks.
  *
  * Return: 0 or negative errno with text
  */
 int stdio_start(struct stdio *s, struct err *err);
 
 /**
- * stdio_exited() - the process is gone: end its stdin; call @drained once its output is with the host
+ * stdio_exited() - the process is gone: end its stdin; call @drained once its output is with the
+ * host
  */
 void stdio_exited(struct stdio *s, void (*drained)(void *arg), void *arg);
 
-/** stdio_when_idle() - call @fn once no output is under way any more, perhaps at once; after stdio_exited() and @drained */
+/**
+ * stdio_when_idle() - call @fn once no output is under way any more, perhaps at once; after
+ * stdio_exited() and @drained
+ */
 void stdio_when_idle(struct stdio *s, void (*fn)(void *arg), void *arg);
 
 /** stdio_free() - stop all and close all; twice is harmless */

@@ -90,7 +90,8 @@ static int open_serial(struct transport *t, struct modules *m, unsigned tries, s
 
 static int open_vsock(struct transport *t, struct modules *m, struct err *err)
 {
-	static const char *const drivers[] = { "virtio_pci", "vsock", "vmw_vsock_virtio_transport" };
+	static const char *const drivers[] = { "virtio_pci", "vsock",
+					       "vmw_vsock_virtio_transport" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
 		int r = modules_load(m, drivers[i], err);
@@ -102,7 +103,8 @@ static int open_vsock(struct transport *t, struct modules *m, struct err *err)
 	return 0;
 }
 
-int transport_open(enum transport_kind kind, int fd, struct modules *m, struct transport **ret, struct err *err)
+int transport_open(enum transport_kind kind, int fd, struct modules *m, struct transport **ret,
+		   struct err *err)
 {
 	struct transport *t = NEW0(struct transport);
 	int r = 0;
@@ -152,7 +154,8 @@ static void channel_broken(int why, void *arg)
 	t->fd = fd_close(t->fd);
 }
 
-/* A port without anybody at the host's end reads as closed, so the multiplexer starts only once there is somebody. */
+/* A port without anybody at the host's end reads as closed, so the multiplexer starts only once
+ * there is somebody. */
 static int channel_up(struct transport *t, struct err *err)
 {
 	struct pollfd p = { .events = POLLIN | POLLOUT };
@@ -180,7 +183,9 @@ static int channel_up(struct transport *t, struct err *err)
 static int vsock_connect(uint32_t port, int *ret_fd)
 {
 	_cleanup_fd_ int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_vm addr = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = port };
+	struct sockaddr_vm addr = { .svm_family = AF_VSOCK,
+				    .svm_cid = VMADDR_CID_HOST,
+				    .svm_port = port };
 	socklen_t len = sizeof(int);
 	int r, soerr = 0;
 
@@ -208,7 +213,8 @@ int transport_dial(struct transport *t, uint32_t port, int *ret_fd, struct err *
 	if (t->kind == TRANSPORT_VSOCK) {
 		for (unsigned i = 0; i < VSOCK_TRIES; i++) {
 			r = vsock_connect(port, ret_fd);
-			/* The coroutine's own deadline looks the same; then the sleep fails at once. */
+			/* The coroutine's own deadline looks the same; then the sleep fails at
+			 * once. */
 			if (r != -ETIMEDOUT || co_sleep(100 * USEC_PER_MSEC) < 0)
 				break;
 		}

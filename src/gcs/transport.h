@@ -34,7 +34,8 @@ int transport_parse(const char *s, enum transport_kind *ret);
  *
  * Return: 0 or negative errno with text
  */
-int transport_open(enum transport_kind kind, int fd, struct modules *m, struct transport **ret, struct err *err);
+int transport_open(enum transport_kind kind, int fd, struct modules *m, struct transport **ret,
+		   struct err *err);
 /** transport_free() - drop every stream; NULL is fine */
 struct transport *transport_free(struct transport *t);
 

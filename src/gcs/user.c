@@ -9,8 +9,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { FILE_MAX_BYTES = 4 << 20,
-       FIELDS = 4 };
+enum { FILE_MAX_BYTES = 4 << 20, FIELDS = 4 };
 
 /* Fields of a line "name:x:id:…": at most FIELDS, cut in place. */
 static unsigned cut(char *line, char *field[FIELDS])
@@ -49,8 +48,8 @@ struct entry {
 };
 
 /* Entries of passwd or group with this name, or with this id when name is NULL. */
-static int look_up(const char *rootfs, const char *file, const char *name, uint32_t id, struct entry *ret,
-		   struct err *err)
+static int look_up(const char *rootfs, const char *file, const char *name, uint32_t id,
+		   struct entry *ret, struct err *err)
 {
 	_cleanup_fd_ int root = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int fd = -EBADF;
@@ -89,10 +88,12 @@ static int one(const struct entry *e, const char *what, const char *name, struct
 	if (e->matches == 1)
 		return 0;
 	return err_set(err, e->matches ? -ERR_INVALID : -ERR_NOT_FOUND,
-		       "failed to find %s by name: %s: expected exactly 1 match, got %u", what, name, e->matches);
+		       "failed to find %s by name: %s: expected exactly 1 match, got %u", what,
+		       name, e->matches);
 }
 
-static int resolve_user(const char *rootfs, const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err)
+static int resolve_user(const char *rootfs, const char *name, uint32_t *ret_uid, uint32_t *ret_gid,
+			struct err *err)
 {
 	struct entry e;
 	uint32_t uid;
@@ -105,7 +106,8 @@ static int resolve_user(const char *rootfs, const char *name, uint32_t *ret_uid,
 		if (r < 0)
 			return r;
 		if (e.matches > 1)
-			return err_set(err, -ERR_INVALID, "%u users have the uid %u", e.matches, uid);
+			return err_set(err, -ERR_INVALID, "%u users have the uid %u", e.matches,
+				       uid);
 		*ret_uid = uid;
 		*ret_gid = e.matches ? e.group : 0;
 		return 0;
@@ -120,7 +122,8 @@ static int resolve_user(const char *rootfs, const char *name, uint32_t *ret_uid,
 	return 0;
 }
 
-int user_resolve(const char *rootfs, const char *user, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err)
+int user_resolve(const char *rootfs, const char *user, uint32_t *ret_uid, uint32_t *ret_gid,
+		 struct err *err)
 {
 	_cleanup_free_ char *name = mem_strdup(user);
 	char *group = strchr(name, ':');

@@ -24,7 +24,8 @@
 enum {
 	READS_PER_TURN = 16,
 	REASON_MAX = 256,
-	/* Requests that a guest has not taken. More can only come from callers that gave up on earlier ones. */
+	/* Requests that a guest has not taken. More can only come from callers that gave up on
+	 * earlier ones. */
 	QUEUE_MAX = 4 * GCS_FRAME_MAX,
 	LOG_PER_SEC = 5,
 	LOG_BURST = 20,
@@ -169,8 +170,10 @@ static void on_response(struct bridge *b, struct json_object *answer)
 		if (p->id != b->header.id)
 			continue;
 		if (gcs_response(p->type) != b->header.type) {
-			bridge_break(b, "request %llu (%s) was answered with a message of type 0x%08x",
-				     (unsigned long long)p->id, gcs_type_name(p->type), b->header.type);
+			bridge_break(b,
+				     "request %llu (%s) was answered with a message of type 0x%08x",
+				     (unsigned long long)p->id, gcs_type_name(p->type),
+				     b->header.type);
 			return;
 		}
 		list_remove(&p->link);
@@ -195,7 +198,8 @@ static void on_notification(struct bridge *b, struct json_object *body)
 
 	if (b->header.type != GCS_CONTAINER_EXITED) {
 		if (chatter(b))
-			log_info("guest: dropped a notification of unknown type 0x%08x", b->header.type);
+			log_info("guest: dropped a notification of unknown type 0x%08x",
+				 b->header.type);
 		return;
 	}
 	if (json_decode_object(body, &gcs_exit_notification_table, &note, &err) < 0) {
@@ -315,7 +319,10 @@ static void on_ready(int fd, uint32_t events, void *arg)
 		read_some(b);
 }
 
-/** enqueue() - append a frame; Go's encoder ends a body with a newline, and guests have seen no other */
+/**
+ * enqueue() - append a frame; Go's encoder ends a body with a newline, and guests have seen no
+ * other
+ */
 static int enqueue(struct bridge *b, uint32_t type, uint64_t id, const char *json, struct err *err)
 {
 	size_t len = strlen(json), size = GCS_HEADER + len + 1;
@@ -331,7 +338,8 @@ static int enqueue(struct bridge *b, uint32_t type, uint64_t id, const char *jso
 		return err_sys(err, -ENOMEM, "%s request", gcs_type_name(type));
 	f->len = size;
 	f->sent = 0;
-	gcs_header_encode(&(struct gcs_header){ .type = type, .size = (uint32_t)size, .id = id }, f->bytes);
+	gcs_header_encode(&(struct gcs_header){ .type = type, .size = (uint32_t)size, .id = id },
+			  f->bytes);
 	memcpy(f->bytes + GCS_HEADER, json, len);
 	f->bytes[size - 1] = '\n';
 	list_append(&b->queue, &f->link);
@@ -339,8 +347,8 @@ static int enqueue(struct bridge *b, uint32_t type, uint64_t id, const char *jso
 	return 0;
 }
 
-int bridge_begin(struct bridge *b, struct bridge_pending *p, uint32_t type, const struct json_table *table,
-		 const void *request, struct err *err)
+int bridge_begin(struct bridge *b, struct bridge_pending *p, uint32_t type,
+		 const struct json_table *table, const void *request, struct err *err)
 {
 	_cleanup_free_ char *json = NULL;
 	int r;
@@ -354,7 +362,8 @@ int bridge_begin(struct bridge *b, struct bridge_pending *p, uint32_t type, cons
 	p->id = b->next_id++;
 	p->type = type;
 	list_append(&b->pending, &p->link);
-	/* A failure ends every pending request, this one too: that is how its caller learns of it. */
+	/* A failure ends every pending request, this one too: that is how its caller learns of it.
+	 * */
 	write_some(b);
 	return 0;
 }
@@ -393,7 +402,8 @@ static int refusal(uint32_t type, const struct gcs_reply *reply, struct err *err
 	if (str_empty(text) && reply->n_records > 0)
 		text = reply->records[0].message;
 	if (str_empty(text)) {
-		err_set(err, code, "guest: %s failed with HRESULT 0x%08x", gcs_type_name(type), hresult);
+		err_set(err, code, "guest: %s failed with HRESULT 0x%08x", gcs_type_name(type),
+			hresult);
 	} else {
 		clean = mem_strndup(text, ERR_TEXT_MAX);
 		str_clean(clean, strlen(clean));
@@ -404,8 +414,8 @@ static int refusal(uint32_t type, const struct gcs_reply *reply, struct err *err
 	return code;
 }
 
-int bridge_decode(struct bridge *b, uint32_t type, struct json_object *answer, const struct json_table *reply_table,
-		  void *reply, struct err *err)
+int bridge_decode(struct bridge *b, uint32_t type, struct json_object *answer,
+		  const struct json_table *reply_table, void *reply, struct err *err)
 {
 	struct gcs_reply base = { 0 };
 	struct err why = { 0 };
@@ -450,8 +460,9 @@ static void on_answered(struct bridge_pending *p, struct json_object *answer)
 	co_event_set(&w->answered);
 }
 
-int bridge_call(struct bridge *b, uint32_t type, const struct json_table *table, const void *request,
-		const struct json_table *reply_table, void *reply, struct err *err)
+int bridge_call(struct bridge *b, uint32_t type, const struct json_table *table,
+		const void *request, const struct json_table *reply_table, void *reply,
+		struct err *err)
 {
 	struct waiting w = { .bridge = b, .table = reply_table, .reply = reply, .err = err };
 	int r;

@@ -30,7 +30,10 @@ struct guest *guest_new(struct channel *channel, void (*on_lost)(void *arg), voi
 	return g;
 }
 
-/** give_entropy() - seed a guest that may have no random number generator; one that goes away has had enough */
+/**
+ * give_entropy() - seed a guest that may have no random number generator; one that goes away has
+ * had enough
+ */
 static void give_entropy(int fd)
 {
 	uint8_t bytes[GCS_ENTROPY_BYTES];
@@ -51,7 +54,8 @@ static void ports_free(struct guest *g)
 int guest_listen(struct guest *g, struct err *err)
 {
 	const struct port_spec entropy = { .name = "entropy", .serve = give_entropy };
-	/* Microsoft's guest, told to, and ours dial the log port again when they have lost the stream. */
+	/* Microsoft's guest, told to, and ours dial the log port again when they have lost the
+	 * stream. */
 	const struct port_spec log = { .name = "guest log", .serve = logs_serve, .again = true };
 	const struct port_spec door = { .name = "bridge", .changed = &g->changed };
 	int r;
@@ -107,7 +111,8 @@ static int accept_bridge(struct guest *g, int *ret_fd, struct err *err)
 		return err_set(err, -ERR_UNAVAILABLE, "guest: closed before it dialled the bridge");
 	fd = port_take(g->door);
 	if (fd < 0)
-		return err_set(err, -ERR_UNAVAILABLE, "guest: the channel ended before it dialled the bridge: %s",
+		return err_set(err, -ERR_UNAVAILABLE,
+			       "guest: the channel ended before it dialled the bridge: %s",
 			       strerrordesc_np(-fd));
 	*ret_fd = fd;
 	return 0;
@@ -116,11 +121,13 @@ static int accept_bridge(struct guest *g, int *ret_fd, struct err *err)
 static int check_negotiated(const struct gcs_negotiate_reply *n, struct err *err)
 {
 	if (n->version != GCS_PROTOCOL)
-		return err_set(err, -EPROTO, "guest: it wants protocol version %u, not %u", n->version, GCS_PROTOCOL);
+		return err_set(err, -EPROTO, "guest: it wants protocol version %u, not %u",
+			       n->version, GCS_PROTOCOL);
 	if (!n->caps.os_type || strcasecmp(n->caps.os_type, "linux") != 0)
 		return err_set(err, -EPROTO, "guest: it does not run Linux");
 	if (n->caps.send_host_create || n->caps.send_host_start)
-		return err_set(err, -ERR_UNIMPLEMENTED, "guest: it wants a Create of the VM, as no Linux guest does");
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "guest: it wants a Create of the VM, as no Linux guest does");
 	return 0;
 }
 
@@ -129,8 +136,8 @@ static int negotiate(struct guest *g, struct err *err)
 	struct gcs_negotiate_request request = { .min = GCS_PROTOCOL, .max = GCS_PROTOCOL };
 	int r;
 
-	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table, &request,
-		       &gcs_negotiate_reply_table, &g->negotiated, err);
+	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table,
+		       &request, &gcs_negotiate_reply_table, &g->negotiated, err);
 	if (r >= 0)
 		r = check_negotiated(&g->negotiated, err);
 	/* The end may have come right behind the answer. */
@@ -146,7 +153,8 @@ int guest_connect(struct guest *g, struct err *err)
 	int r, fd = -EBADF;
 
 	if (g->closed || !g->door || g->connecting)
-		return err_set(err, -ERR_STATE, "guest: it does not listen, was connected before, or was closed");
+		return err_set(err, -ERR_STATE,
+			       "guest: it does not listen, was connected before, or was closed");
 	g->connecting = true;
 	port_accept(g->entropy);
 	port_accept(g->log);

@@ -9,7 +9,10 @@
 #include "guest/private.h"
 #include "wire/json.h"
 
-/** reachable() - whether a request can be made; before the end of the negotiation nothing else is said */
+/**
+ * reachable() - whether a request can be made; before the end of the negotiation nothing else is
+ * said
+ */
 static int reachable(const struct guest *g, uint32_t type, struct err *err)
 {
 	if (!g->bridge || (!g->connected && bridge_alive(g->bridge) && type != GCS_NEGOTIATE))
@@ -17,8 +20,9 @@ static int reachable(const struct guest *g, uint32_t type, struct err *err)
 	return 0;
 }
 
-int guest_call(struct guest *g, uint32_t type, const char *id, struct gcs_base *base, const struct json_table *table,
-	       const void *request, const struct json_table *reply_table, void *reply, struct err *err)
+int guest_call(struct guest *g, uint32_t type, const char *id, struct gcs_base *base,
+	       const struct json_table *table, const void *request,
+	       const struct json_table *reply_table, void *reply, struct err *err)
 {
 	int r = reachable(g, type, err);
 
@@ -30,8 +34,9 @@ int guest_call(struct guest *g, uint32_t type, const char *id, struct gcs_base *
 	return r;
 }
 
-int guest_begin(struct guest *g, struct bridge_pending *p, uint32_t type, const char *id, struct gcs_base *base,
-		const struct json_table *table, const void *request, struct err *err)
+int guest_begin(struct guest *g, struct bridge_pending *p, uint32_t type, const char *id,
+		struct gcs_base *base, const struct json_table *table, const void *request,
+		struct err *err)
 {
 	int r = reachable(g, type, err);
 
@@ -65,7 +70,8 @@ static int call_simple(struct guest *g, uint32_t type, const char *id, struct er
 int guest_modify(struct guest *g, const char *container, const char *request, const char *resource,
 		 const struct json_table *table, const void *settings, struct err *err)
 {
-	_cleanup_free_ char *request_type = mem_strdup(request), *resource_type = mem_strdup(resource);
+	_cleanup_free_ char *request_type = mem_strdup(request),
+			    *resource_type = mem_strdup(resource);
 	_cleanup_json_ struct json_object *object = NULL;
 	struct gcs_modify_request m = { .request = { request_type, resource_type, NULL } };
 	int r;
@@ -78,19 +84,21 @@ int guest_modify(struct guest *g, const char *container, const char *request, co
 			return err_wrap(err, r, "%s", resource);
 		m.request.settings = object;
 	}
-	r = call_bare(g, GCS_MODIFY_SETTINGS, container, &m.base, &gcs_modify_request_table, &m, err);
+	r = call_bare(g, GCS_MODIFY_SETTINGS, container, &m.base, &gcs_modify_request_table, &m,
+		      err);
 	return r < 0 ? err_wrap(err, r, "%s %s", request, resource) : 0;
 }
 
-int guest_create(struct guest *g, const char *id, const struct gcs_container_config *config, struct err *err)
+int guest_create(struct guest *g, const char *id, const struct gcs_container_config *config,
+		 struct err *err)
 {
 	struct gcs_container_config borrowed = *config;
 	struct gcs_create_request request = { .config = &borrowed };
 	struct gcs_create_reply reply = { 0 };
 	int r;
 
-	r = guest_call(g, GCS_CREATE, id, &request.base, &gcs_create_request_table, &request, &gcs_create_reply_table,
-		       &reply, err);
+	r = guest_call(g, GCS_CREATE, id, &request.base, &gcs_create_request_table, &request,
+		       &gcs_create_reply_table, &reply, err);
 	json_free(&gcs_create_reply_table, &reply);
 	return r;
 }
@@ -117,8 +125,8 @@ int guest_properties(struct guest *g, const char *id, const char *type, char **r
 
 	strv_add(&types, type);
 	query.types = types;
-	r = guest_call(g, GCS_GET_PROPERTIES, id, &request.base, &gcs_properties_request_table, &request,
-		       &gcs_properties_reply_table, &reply, err);
+	r = guest_call(g, GCS_GET_PROPERTIES, id, &request.base, &gcs_properties_request_table,
+		       &request, &gcs_properties_reply_table, &reply, err);
 	if (r < 0)
 		return r;
 	*ret = reply.properties ? TAKE_PTR(reply.properties) : mem_strdup("{}");

@@ -89,7 +89,8 @@ static enum log_level level_of(struct json_object *o)
 	if (!name || log_level_parse(name, &level) == 0)
 		return level;
 	/* Nothing that the guest says ends this process. */
-	return strcasecmp(name, "fatal") == 0 || strcasecmp(name, "panic") == 0 ? LOG_ERROR : LOG_INFO;
+	return strcasecmp(name, "fatal") == 0 || strcasecmp(name, "panic") == 0 ? LOG_ERROR
+										: LOG_INFO;
 }
 
 /** message_of() - name of the member that holds the message */

@@ -11,8 +11,9 @@
 #include "loop/co.h"
 
 /*
- * The guest's log: a stream of JSON objects, one a line, as logrus writes them ({"time", "level", "msg", …}). It is
- * relayed to the log of this process. What is no JSON is the agent's stderr, where its last words are found.
+ * The guest's log: a stream of JSON objects, one a line, as logrus writes them ({"time", "level",
+ * "msg", …}). It is relayed to the log of this process. What is no JSON is the agent's stderr,
+ * where its last words are found.
  */
 
 enum {

@@ -36,7 +36,8 @@ static void unref(struct port *p)
 	free(p);
 }
 
-int port_listen(struct channel *c, uint32_t number, const struct port_spec *spec, struct port **ret, struct err *err)
+int port_listen(struct channel *c, uint32_t number, const struct port_spec *spec, struct port **ret,
+		struct err *err)
 {
 	struct channel_listener *l = NULL;
 	struct port *p;

@@ -12,8 +12,9 @@ struct channel;
 struct err;
 
 /*
- * A port that the guest dials, with a coroutine that accepts. It ends by itself: port_close() and port_free() only tell
- * it to. It lets go of the channel at the next turn of the loop, at the latest.
+ * A port that the guest dials, with a coroutine that accepts. It ends by itself: port_close() and
+ * port_free() only tell it to. It lets go of the channel at the next turn of the loop, at the
+ * latest.
  */
 
 struct port;
@@ -21,7 +22,8 @@ struct port;
 /**
  * struct port_spec - what a port does
  * @name:	static text for dumps
- * @serve:	what is done with a stream, which is closed afterwards; NULL: the stream is kept for port_take()
+ * @serve:	what is done with a stream, which is closed afterwards; NULL: the stream is kept for
+ *		port_take()
  * @again:	accept the next one when @serve has returned; else the port ends after one
  * @changed:	set when the port has ended, unless port_free() came before; may be NULL
  */
@@ -33,16 +35,23 @@ struct port_spec {
 };
 
 /** port_listen() - listen; streams wait until port_accept(); Return: 0 or negative errno */
-int port_listen(struct channel *c, uint32_t number, const struct port_spec *spec, struct port **ret, struct err *err);
+int port_listen(struct channel *c, uint32_t number, const struct port_spec *spec, struct port **ret,
+		struct err *err);
 /** port_accept() - start accepting */
 void port_accept(struct port *p);
 /** port_ended() - whether it accepts no more and serves nothing */
 bool port_ended(const struct port *p);
-/** port_take() - the stream that was accepted, now the caller's; or why there is none: negative errno */
+/**
+ * port_take() - the stream that was accepted, now the caller's; or why there is none: negative
+ * errno
+ */
 int port_take(struct port *p);
 /** port_close() - accept no more; a stream that is being served goes on */
 void port_close(struct port *p);
-/** port_join() - close, cancel what is being served after @usec, and wait for the end; not cut short by anything */
+/**
+ * port_join() - close, cancel what is being served after @usec, and wait for the end; not cut short
+ * by anything
+ */
 CO void port_join(struct port *p, uint64_t usec);
 /** port_free() - close, cancel and forget; NULL is fine; Return: NULL */
 struct port *port_free(struct port *p);

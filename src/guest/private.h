@@ -16,7 +16,8 @@
  * @lost:	delivers @on_lost from the loop; NULL unless the bridge has broken
  * @processes:	struct guest_process that know this guest, with those that are being started
  * @next_port:	of stdio
- * @dial_usec:	how long the guest may take to dial the stdio ports after it has said that the process runs
+ * @dial_usec:	how long the guest may take to dial the stdio ports after it has said that the
+ *		process runs
  */
 struct guest {
 	struct channel *channel;
@@ -45,11 +46,12 @@ enum { GUEST_DIAL_SEC = 10 };
  * @id:		container id, NULL for the UVM
  */
 CO int guest_call(struct guest *g, uint32_t type, const char *id, struct gcs_base *base,
-		  const struct json_table *table, const void *request, const struct json_table *reply_table,
-		  void *reply, struct err *err);
+		  const struct json_table *table, const void *request,
+		  const struct json_table *reply_table, void *reply, struct err *err);
 /** guest_begin() - bridge_begin(), likewise */
-int guest_begin(struct guest *g, struct bridge_pending *p, uint32_t type, const char *id, struct gcs_base *base,
-		const struct json_table *table, const void *request, struct err *err);
+int guest_begin(struct guest *g, struct bridge_pending *p, uint32_t type, const char *id,
+		struct gcs_base *base, const struct json_table *table, const void *request,
+		struct err *err);
 
 /** guest_processes_ended() - the bridge is down: wake who waits for stdio connections */
 void guest_processes_ended(struct guest *g);

@@ -60,7 +60,9 @@ static void on_killed(struct bridge_pending *p, struct json_object *answer)
 	free(p);
 }
 
-/** kill_unwanted() - SIGKILL to a process that was started, but cannot be handed to who asked for it */
+/**
+ * kill_unwanted() - SIGKILL to a process that was started, but cannot be handed to who asked for it
+ */
 static void kill_unwanted(struct guest *g, const char *container, uint32_t pid)
 {
 	struct gcs_signal_options kill = { SIGKILL };
@@ -70,8 +72,8 @@ static void kill_unwanted(struct guest *g, const char *container, uint32_t pid)
 	if (g->negotiated.caps.guest.signal_process)
 		request.options = &kill;
 	pending->done = on_killed;
-	if (guest_begin(g, pending, GCS_SIGNAL_PROCESS, container, &request.base, &gcs_signal_request_table,
-			&request, NULL) < 0)
+	if (guest_begin(g, pending, GCS_SIGNAL_PROCESS, container, &request.base,
+			&gcs_signal_request_table, &request, NULL) < 0)
 		free(pending);
 }
 
@@ -104,8 +106,8 @@ static void on_started(struct bridge_pending *pending, struct json_object *answe
 	struct start *s = CONTAINER_OF(pending, struct start, pending);
 	struct gcs_execute_reply reply = { 0 };
 
-	s->result = bridge_decode(s->guest->bridge, GCS_EXECUTE_PROCESS, answer, &gcs_execute_reply_table, &reply,
-				  s->err);
+	s->result = bridge_decode(s->guest->bridge, GCS_EXECUTE_PROCESS, answer,
+				  &gcs_execute_reply_table, &reply, s->err);
 	s->pid = reply.pid;
 	json_free(&gcs_execute_reply_table, &reply);
 	if (!s->abandoned) {
@@ -118,7 +120,8 @@ static void on_started(struct bridge_pending *pending, struct json_object *answe
 }
 
 /** start_call() - ExecuteProcess; Return: 0 with the pid, or a negative code with text */
-static int start_call(struct guest *g, struct guest_process *p, struct gcs_execute_request *request, struct err *err)
+static int start_call(struct guest *g, struct guest_process *p, struct gcs_execute_request *request,
+		      struct err *err)
 {
 	struct start *s = NEW0(struct start);
 	int r;
@@ -148,7 +151,8 @@ static int start_call(struct guest *g, struct guest_process *p, struct gcs_execu
 	return r;
 }
 
-static int stdio_listen_one(struct guest *g, struct guest_process *p, int stream, uint32_t *ret_port, struct err *err)
+static int stdio_listen_one(struct guest *g, struct guest_process *p, int stream,
+			    uint32_t *ret_port, struct err *err)
 {
 	const struct port_spec spec = { .name = stream_names[stream], .changed = &p->changed };
 	int r = -EADDRINUSE;
@@ -169,8 +173,9 @@ static int stdio_listen_one(struct guest *g, struct guest_process *p, int stream
 	return 0;
 }
 
-static int stdio_listen(struct guest *g, struct guest_process *p, const struct gcs_process_params *params,
-			struct gcs_ports *ret, struct err *err)
+static int stdio_listen(struct guest *g, struct guest_process *p,
+			const struct gcs_process_params *params, struct gcs_ports *ret,
+			struct err *err)
 {
 	int r = 0;
 
@@ -207,16 +212,19 @@ static int stdio_take(struct guest *g, struct guest_process *p, struct err *err)
 		co_event_clear(&p->changed);
 		r = co_event_wait(&p->changed);
 		if (r == -ETIMEDOUT && time_mono() - begun >= g->dial_usec)
-			return err_set(err, -EREMOTEIO, "guest: it started the process without its %s",
+			return err_set(err, -EREMOTEIO,
+				       "guest: it started the process without its %s",
 				       stream_names[stream]);
 		if (r < 0)
-			return err_sys(err, r, "guest: wait for it to dial %s", stream_names[stream]);
+			return err_sys(err, r, "guest: wait for it to dial %s",
+				       stream_names[stream]);
 	}
 	for (int i = 0; i < STREAMS; i++) {
 		int fd = p->ports[i] ? port_take(p->ports[i]) : -EBADF;
 
 		if (p->ports[i] && fd < 0)
-			return err_set(err, -ERR_UNAVAILABLE, "guest: %s: %s", stream_names[i], strerrordesc_np(-fd));
+			return err_set(err, -ERR_UNAVAILABLE, "guest: %s: %s", stream_names[i],
+				       strerrordesc_np(-fd));
 		p->fds[i] = fd;
 	}
 	return 0;
@@ -231,8 +239,8 @@ static int wait_begin(struct guest *g, struct guest_process *p, struct err *err)
 
 	p->wait.done = on_exited;
 	p->waiting = true;
-	r = guest_begin(g, &p->wait, GCS_WAIT_FOR_PROCESS, p->container, &request.base, &gcs_wait_request_table,
-			&request, err);
+	r = guest_begin(g, &p->wait, GCS_WAIT_FOR_PROCESS, p->container, &request.base,
+			&gcs_wait_request_table, &request, err);
 	if (r < 0)
 		p->waiting = false;
 	return r;
@@ -312,11 +320,13 @@ static void on_exited(struct bridge_pending *pending, struct json_object *answer
 
 	p->waiting = false;
 	p->exited = true;
-	r = bridge_decode(p->guest->bridge, GCS_WAIT_FOR_PROCESS, answer, &gcs_wait_reply_table, &reply, &err);
+	r = bridge_decode(p->guest->bridge, GCS_WAIT_FOR_PROCESS, answer, &gcs_wait_reply_table,
+			  &reply, &err);
 	if (r >= 0) {
 		p->code = reply.exit_code;
 	} else if (err.hresult == HR_NOT_FOUND) {
-		/* The guest forgets an exec once its exit was told: upstream counts that as success. */
+		/* The guest forgets an exec once its exit was told: upstream counts that as
+		 * success. */
 		p->code = 0;
 	} else {
 		p->code = EXIT_LOST;
@@ -329,7 +339,8 @@ static void on_exited(struct bridge_pending *pending, struct json_object *answer
 	exit_known(p);
 }
 
-void guest_process_on_exit(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg), void *arg)
+void guest_process_on_exit(struct guest_process *p, void (*fn)(uint32_t code, bool lost, void *arg),
+			   void *arg)
 {
 	p->fn = fn;
 	p->arg = arg;
@@ -364,8 +375,8 @@ void guest_process_close(struct guest_process *p, int stream)
 }
 
 /** process_call() - guest_call() about a process; @p may go meanwhile */
-static int process_call(struct guest_process *p, uint32_t type, struct gcs_base *base, const struct json_table *table,
-			const void *request, struct err *err)
+static int process_call(struct guest_process *p, uint32_t type, struct gcs_base *base,
+			const struct json_table *table, const void *request, struct err *err)
 {
 	struct gcs_reply reply = { 0 };
 	uint32_t pid = p->pid;
@@ -375,7 +386,8 @@ static int process_call(struct guest_process *p, uint32_t type, struct gcs_base 
 		return err_set(err, -ERR_NOT_FOUND, "guest: process %u has ended", pid);
 	if (!p->guest || p->lost)
 		return err_set(err, -ERR_UNAVAILABLE, "guest: the bridge has ended");
-	r = guest_call(p->guest, type, p->container, base, table, request, &gcs_reply_table, &reply, err);
+	r = guest_call(p->guest, type, p->container, base, table, request, &gcs_reply_table, &reply,
+		       err);
 	json_free(&gcs_reply_table, &reply);
 	return r;
 }
@@ -391,10 +403,12 @@ int guest_process_signal(struct guest_process *p, int signal, struct err *err)
 		return err_set(err, -ERR_INVALID, "guest: no signal %d", signal);
 	if (p->guest && p->guest->connected && !p->guest->negotiated.caps.guest.signal_process) {
 		if (options.signal != SIGKILL && options.signal != SIGTERM)
-			return err_set(err, -ERR_UNIMPLEMENTED, "guest: it delivers no signal but SIGKILL");
+			return err_set(err, -ERR_UNIMPLEMENTED,
+				       "guest: it delivers no signal but SIGKILL");
 		request.options = NULL;
 	}
-	r = process_call(p, GCS_SIGNAL_PROCESS, &request.base, &gcs_signal_request_table, &request, &why);
+	r = process_call(p, GCS_SIGNAL_PROCESS, &request.base, &gcs_signal_request_table, &request,
+			 &why);
 	if (r < 0)
 		err_copy(err, &why);
 	if (why.hresult == HR_ALREADY_STOPPED || why.hresult == hr_process_stopped) {
@@ -409,7 +423,8 @@ int guest_process_resize(struct guest_process *p, uint16_t width, uint16_t heigh
 {
 	struct gcs_resize_request request = { .pid = p->pid, .height = height, .width = width };
 
-	return process_call(p, GCS_RESIZE_CONSOLE, &request.base, &gcs_resize_request_table, &request, err);
+	return process_call(p, GCS_RESIZE_CONSOLE, &request.base, &gcs_resize_request_table,
+			    &request, err);
 }
 
 struct guest_process *guest_process_free(struct guest_process *p)

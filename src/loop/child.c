@@ -21,8 +21,7 @@
 #include "base/str.h"
 #include "loop/loop.h"
 
-enum { OUTPUT_MAX = 64 * 1024,
-       LINE_MAX_LEN = 256 };
+enum { OUTPUT_MAX = 64 * 1024, LINE_MAX_LEN = 256 };
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -46,20 +45,12 @@ struct child {
 };
 
 /** enum stage - where a start failed */
-enum stage { STAGE_FDS,
-	     STAGE_SESSION,
-	     STAGE_CWD,
-	     STAGE_PREPARE,
-	     STAGE_PARENT,
-	     STAGE_EXEC };
+enum stage { STAGE_FDS, STAGE_SESSION, STAGE_CWD, STAGE_PREPARE, STAGE_PARENT, STAGE_EXEC };
 
 static const char *const stage_names[] = {
-	[STAGE_FDS] = "set up its fds",
-	[STAGE_SESSION] = "start a session",
-	[STAGE_CWD] = "change directory",
-	[STAGE_PREPARE] = "prepare",
-	[STAGE_PARENT] = "follow the parent",
-	[STAGE_EXEC] = "execute",
+	[STAGE_FDS] = "set up its fds",       [STAGE_SESSION] = "start a session",
+	[STAGE_CWD] = "change directory",     [STAGE_PREPARE] = "prepare",
+	[STAGE_PARENT] = "follow the parent", [STAGE_EXEC] = "execute",
 };
 
 /**
@@ -102,7 +93,9 @@ static int path_lookup(const char *name, char **ret)
 		*ret = mem_strdup(name);
 		return 0;
 	}
-	dirs = strv_split(path ? path : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ":");
+	dirs = strv_split(path ? path
+			       : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			  ":");
 	for (size_t i = 0; dirs && dirs[i]; i++) {
 		_cleanup_free_ char *full = str_printf("%s/%s", dirs[i], name);
 		struct stat st;
@@ -122,7 +115,8 @@ static int path_lookup(const char *name, char **ret)
 
 static void signals_reset(void)
 {
-	/* As rt_sigaction(2) takes it: handler, flags, restorer, mask. glibc refuses its own signals 32 and 33. */
+	/* As rt_sigaction(2) takes it: handler, flags, restorer, mask. glibc refuses its own
+	 * signals 32 and 33. */
 	static const unsigned long def[4];
 	sigset_t none;
 
@@ -132,7 +126,10 @@ static void signals_reset(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/** fds_move() - put the fds into their places; the report and the sources first go where they are in nobody's way */
+/**
+ * fds_move() - put the fds into their places; the report and the sources first go where they are in
+ * nobody's way
+ */
 static int fds_move(struct start *s)
 {
 	int top = (int)s->n_fds;
@@ -157,7 +154,10 @@ static int fds_move(struct start *s)
 	return 0;
 }
 
-/** parent_follow() - die with the parent; the reading end of the report is the parent's only, so it tells if that lives */
+/**
+ * parent_follow() - die with the parent; the reading end of the report is the parent's only, so it
+ * tells if that lives
+ */
 static int parent_follow(const struct start *s)
 {
 	struct pollfd p = { .fd = s->report };
@@ -425,7 +425,8 @@ static void on_output(int fd, uint32_t events, void *arg)
 	struct capture *c = arg;
 	char chunk[4096];
 
-	/* At most what a pipe holds: a program that never stops talking must not keep the loop here. */
+	/* At most what a pipe holds: a program that never stops talking must not keep the loop
+	 * here. */
 	for (int i = 0; i < 16; i++) {
 		ssize_t n = read(fd, chunk, sizeof(chunk));
 		size_t len = n > 0 ? (size_t)n : 0, room = OUTPUT_MAX - c->head.len;
@@ -462,7 +463,10 @@ static char *last_line(const struct capture *c)
 	return line;
 }
 
-/** input_open() - a file in memory that holds @text: it takes any length, and nobody needs to feed it */
+/**
+ * input_open() - a file in memory that holds @text: it takes any length, and nobody needs to feed
+ * it
+ */
 static int input_open(const char *text)
 {
 	_cleanup_fd_ int fd = memfd_create("stdin", MFD_CLOEXEC);
@@ -484,7 +488,8 @@ static int run_failed(const char *name, int status, const struct capture *c, str
 	const char *sep = *line ? ": " : "";
 
 	if (WIFSIGNALED(status))
-		err_set(err, -EIO, "%s: killed by signal %d%s%s", name, WTERMSIG(status), sep, line);
+		err_set(err, -EIO, "%s: killed by signal %d%s%s", name, WTERMSIG(status), sep,
+			line);
 	else
 		err_set(err, -EIO, "%s: exit status %d%s%s", name, WEXITSTATUS(status), sep, line);
 	return child_status_code(status);
@@ -511,7 +516,9 @@ int child_run(const char *const *argv, const char *input, char **ret_output, str
 		r = loop_watch_new(out_read, EPOLLIN, on_output, &cap, &cap.watch);
 	if (r < 0)
 		return err_sys(err, r, "%s: output", argv[0]);
-	r = child_spawn(&(struct child_spec){ .argv = argv, .fds = (int[]){ in, out_write, out_write }, .n_fds = 3 },
+	r = child_spawn(&(struct child_spec){ .argv = argv,
+					      .fds = (int[]){ in, out_write, out_write },
+					      .n_fds = 3 },
 			&c, err);
 	if (r < 0)
 		return r;
@@ -519,7 +526,8 @@ int child_run(const char *const *argv, const char *input, char **ret_output, str
 	r = child_wait(c, &status);
 	if (r < 0)
 		return err_sys(err, r, "%s", argv[0]);
-	/* What is still in the pipe; but a process that it left behind may hold the other end for ever. */
+	/* What is still in the pipe; but a process that it left behind may hold the other end for
+	 * ever. */
 	if (cap.watch)
 		on_output(out_read, EPOLLIN, &cap);
 	buf_add(&cap.head, "", 1);

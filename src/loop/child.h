@@ -21,9 +21,10 @@ struct err;
  * @clone_flags: CLONE_NEW… for clone3(2), 0 for none
  * @pdeathsig:	signal that it gets when this process dies, 0 for none
  * @setsid:	start a session of its own
- * @prepare:	runs in the child just before execve(), on failure its negative errno is reported by child_spawn(); no
- *		allocation, no locks, nothing that waits: the parent does for it; may be NULL. The parent's fds are still
- *		open in it, but those from @n_fds on by their old numbers only where these are beyond fd 2 and @n_fds
+ * @prepare:	runs in the child just before execve(), on failure its negative errno is reported by
+ *		child_spawn(); no allocation, no locks, nothing that waits: the parent does for it;
+ *		may be NULL. The parent's fds are still open in it, but those from @n_fds on by
+ *		their old numbers only where these are beyond fd 2 and @n_fds
  * @prepare_arg: for @prepare
  */
 struct child_spec {
@@ -51,7 +52,10 @@ struct child;
  */
 int child_spawn(const struct child_spec *spec, struct child **ret, struct err *err);
 pid_t child_pid(const struct child *c);
-/** child_exited() - whether it has been reaped; @ret_status gets the wait status of waitpid(2); may be NULL */
+/**
+ * child_exited() - whether it has been reaped; @ret_status gets the wait status of waitpid(2); may
+ * be NULL
+ */
 bool child_exited(const struct child *c, int *ret_status);
 /** child_on_exit() - call @fn once when it has exited (at the next turn if it has already) */
 void child_on_exit(struct child *c, void (*fn)(struct child *c, int status, void *arg), void *arg);
@@ -73,13 +77,14 @@ static inline void child_freep(struct child **c)
  * @ret_output:	stdout and stderr together, at most 64 KiB, NUL-terminated; may be NULL
  * @err:	names the program and quotes the last line of output when it fails
  *
- * Return: exit status (128 + signal when killed; @err is filled when it is not 0, with the code -EIO), or negative errno.
- * Cancelled or timed out: the child is killed and reaped
+ * Return: exit status (128 + signal when killed; @err is filled when it is not 0, with the code
+ * -EIO), or negative errno. Cancelled or timed out: the child is killed and reaped
  */
 CO int child_run(const char *const *argv, const char *input, char **ret_output, struct err *err);
 
 /**
- * child_status_code() - exit code that a shell would give a wait status: 128 + signal for a death by signal
+ * child_status_code() - exit code that a shell would give a wait status: 128 + signal for a death
+ * by signal
  */
 int child_status_code(int status);
 

@@ -34,8 +34,7 @@ enum { STACK_SIZE = 256 * 1024 }; /* red zones take their part */
 #else
 enum { STACK_SIZE = 64 * 1024 };
 #endif
-enum { POOL_MAX = 32,
-       NOTE_MAX = 64 };
+enum { POOL_MAX = 32, NOTE_MAX = 64 };
 
 /**
  * struct stack - a mapping whose lowest page is the guard
@@ -118,7 +117,8 @@ static struct stack *stack_new(void)
 		abort();
 	}
 #ifdef HAVE_VALGRIND
-	s->valgrind_id = VALGRIND_STACK_REGISTER(s->base + s->guard, s->base + s->guard + STACK_SIZE);
+	s->valgrind_id =
+		VALGRIND_STACK_REGISTER(s->base + s->guard, s->base + s->guard + STACK_SIZE);
 #endif
 	return s;
 }
@@ -152,7 +152,10 @@ void co_fini(void)
 
 /* --- switching --- */
 
-/** to_loop() - from the coroutine's stack to the loop's; returns when it is resumed, never when it is done */
+/**
+ * to_loop() - from the coroutine's stack to the loop's; returns when it is resumed, never when it
+ * is done
+ */
 static void to_loop(struct co *c)
 {
 #ifdef __SANITIZE_ADDRESS__
@@ -160,7 +163,8 @@ static void to_loop(struct co *c)
 
 	__sanitizer_start_switch_fiber(c->done ? NULL : &fake, state.loop_bottom, state.loop_size);
 #endif
-	/* swapcontext() puts back the signal mask of its target, which loop_signal() may have changed meanwhile. */
+	/* swapcontext() puts back the signal mask of its target, which loop_signal() may have
+	 * changed meanwhile. */
 	state.loop.uc_sigmask = *loop_sigmask();
 	swapcontext(&c->ctx, &state.loop);
 #ifdef __SANITIZE_ADDRESS__
@@ -590,7 +594,9 @@ void co_dump(FILE *out)
 			fprintf(out, "waits for %s", c->what);
 		fprintf(out, " since %.3f s", (double)(now - c->since) / USEC_PER_SEC);
 		if (c->deadline != USEC_NEVER)
-			fprintf(out, ", deadline in %.3f s", ((double)c->deadline - (double)now) / USEC_PER_SEC);
-		fprintf(out, "%s%s\n", c->shielded ? ", shielded" : "", c->cancelled ? ", cancelled" : "");
+			fprintf(out, ", deadline in %.3f s",
+				((double)c->deadline - (double)now) / USEC_PER_SEC);
+		fprintf(out, "%s%s\n", c->shielded ? ", shielded" : "",
+			c->cancelled ? ", cancelled" : "");
 	}
 }

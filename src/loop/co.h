@@ -13,15 +13,16 @@
 /**
  * CO - marks a function that may suspend: it must be called from a coroutine, and from no callback
  *
- * Every suspending call returns -ETIMEDOUT when the coroutine's deadline has passed and -ECANCELED when it was cancelled;
- * the caller returns up its stack and its cleanups run.
+ * Every suspending call returns -ETIMEDOUT when the coroutine's deadline has passed and -ECANCELED
+ * when it was cancelled; the caller returns up its stack and its cleanups run.
  */
 #define CO
 
 struct co;
 
 /**
- * co_spawn() - start a coroutine at the beginning of the next turn (64 KiB stack with a guard page, pooled)
+ * co_spawn() - start a coroutine at the beginning of the next turn (64 KiB stack with a guard page,
+ * pooled)
  * @name:	static text for dumps
  * @fn:		body; the coroutine ends when it returns
  * @arg:	for @fn; fn owns it
@@ -32,7 +33,10 @@ struct co;
 struct co *co_spawn(const char *name, void (*fn)(void *arg), void *arg, uint64_t deadline);
 /** co_self() - the running coroutine, NULL on the loop's own stack */
 struct co *co_self(void);
-/** co_cancel() - let the pending (or next) suspend of @co return -ECANCELED, once it is not shielded; twice is harmless */
+/**
+ * co_cancel() - let the pending (or next) suspend of @co return -ECANCELED, once it is not
+ * shielded; twice is harmless
+ */
 void co_cancel(struct co *co);
 /** co_note() - name what the coroutine is about (copied, cut at 63 bytes), for dumps */
 void co_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -42,7 +46,8 @@ uint64_t co_deadline(void);
 unsigned co_count(void);
 
 /**
- * struct co_scope - a changed deadline or a shield, put back at the end of the scope that declared it
+ * struct co_scope - a changed deadline or a shield, put back at the end of the scope that declared
+ * it
  */
 struct co_scope {
 	uint64_t deadline;
@@ -50,28 +55,48 @@ struct co_scope {
 };
 /** co_limit() - for this scope, let the deadline be no later than @usec from now */
 struct co_scope co_limit(uint64_t usec);
-/** co_shield() - for this scope, ignore cancellation and the deadline, but end after @usec from now: for rollback and teardown */
+/**
+ * co_shield() - for this scope, ignore cancellation and the deadline, but end after @usec from now:
+ * for rollback and teardown
+ */
 struct co_scope co_shield(uint64_t usec);
 /** co_scope_end() - put back what co_limit() or co_shield() changed */
 void co_scope_end(struct co_scope *s);
-#define CO_LIMIT(usec) __attribute__((cleanup(co_scope_end), unused)) struct co_scope co_limit_scope_ = co_limit(usec)
-#define CO_SHIELD(usec) __attribute__((cleanup(co_scope_end), unused)) struct co_scope co_shield_scope_ = co_shield(usec)
+#define CO_LIMIT(usec) \
+	__attribute__((cleanup(co_scope_end), unused)) struct co_scope co_limit_scope_ = \
+		co_limit(usec)
+#define CO_SHIELD(usec) \
+	__attribute__((cleanup(co_scope_end), unused)) struct co_scope co_shield_scope_ = \
+		co_shield(usec)
 
 /** co_sleep() - Return: 0, -ETIMEDOUT or -ECANCELED */
 CO int co_sleep(uint64_t usec);
-/** co_wait_fd() - wait until @fd has one of @events (EPOLLIN/EPOLLOUT); Return: 0, -ETIMEDOUT, -ECANCELED or negative errno */
+/**
+ * co_wait_fd() - wait until @fd has one of @events (EPOLLIN/EPOLLOUT); Return: 0, -ETIMEDOUT,
+ * -ECANCELED or negative errno
+ */
 CO int co_wait_fd(int fd, uint32_t events);
-/** co_read() - read(2) on a non-blocking fd, waiting as needed; Return: bytes, 0 at the end, or negative errno */
+/**
+ * co_read() - read(2) on a non-blocking fd, waiting as needed; Return: bytes, 0 at the end, or
+ * negative errno
+ */
 CO ssize_t co_read(int fd, void *data, size_t len);
-/** co_read_full() - exactly @len bytes; -ENODATA at a clean end before the first byte, -EPIPE in the middle */
+/**
+ * co_read_full() - exactly @len bytes; -ENODATA at a clean end before the first byte, -EPIPE in the
+ * middle
+ */
 CO int co_read_full(int fd, void *data, size_t len);
 /** co_write_full() - all bytes to a non-blocking fd; no SIGPIPE; Return: 0 or negative errno */
 CO int co_write_full(int fd, const void *data, size_t len);
-/** co_accept() - accept4() on a non-blocking listener; the new fd is non-blocking; Return: fd or negative errno */
+/**
+ * co_accept() - accept4() on a non-blocking listener; the new fd is non-blocking; Return: fd or
+ * negative errno
+ */
 CO int co_accept(int fd);
 
 /**
- * struct co_mutex - FIFO lock that is held across suspends; {0}-initialised is not enough: co_mutex_init()
+ * struct co_mutex - FIFO lock that is held across suspends; {0}-initialised is not enough:
+ * co_mutex_init()
  */
 struct co_mutex {
 	struct co *owner;
@@ -86,7 +111,10 @@ static inline void co_mutex_unlockp(struct co_mutex **m)
 	if (*m)
 		co_mutex_unlock(*m);
 }
-/** CO_LOCK() - hold @m until the scope ends, or return what co_mutex_lock() failed with (from a function that returns int) */
+/**
+ * CO_LOCK() - hold @m until the scope ends, or return what co_mutex_lock() failed with (from a
+ * function that returns int)
+ */
 #define CO_LOCK(m) \
 	__attribute__((cleanup(co_mutex_unlockp))) struct co_mutex *co_locked_ = NULL; \
 	do { \

@@ -16,7 +16,10 @@
 
 /** loop_sigmask() - signals that are blocked while the loop runs; a context switch keeps to it */
 const sigset_t *loop_sigmask(void);
-/** loop_slice_told() - the callback that runs has been reported as slow by a better name than its own */
+/**
+ * loop_slice_told() - the callback that runs has been reported as slow by a better name than its
+ * own
+ */
 void loop_slice_told(void);
 
 /**
@@ -29,7 +32,10 @@ void loop_slice_told(void);
  * Return: what co_wake() was given, -ETIMEDOUT or -ECANCELED
  */
 CO int co_suspend(const char *what, long id, struct list *waiters, bool firm);
-/** co_wake() - let the pending suspend of @co return @result; harmless when it is not suspended or already woken */
+/**
+ * co_wake() - let the pending suspend of @co return @result; harmless when it is not suspended or
+ * already woken
+ */
 void co_wake(struct co *co, int result);
 /** co_check() - Return: 0, -ETIMEDOUT or -ECANCELED, as the next suspend would */
 int co_check(void);

@@ -40,7 +40,8 @@ struct loop_watch {
  * struct slot - an fd number in epoll, which takes each only once
  * @watches:	who wants to know
  * @events:	registered with epoll: what all of them want
- * @generation:	counts registrations, so that events of a closed fd do not reach the next owner of its number
+ * @generation:	counts registrations, so that events of a closed fd do not reach the next owner of
+ *		its number
  * @added:	registered with epoll
  * @always:	a regular file: always ready
  */
@@ -121,8 +122,8 @@ static void slice_end(uint64_t start, const char *what, const void *fn)
 	uint64_t took = time_mono() - start;
 
 	if (took > SLICE_MAX && !loop.told)
-		log_warn("loop was held up for %llu ms by the %s %p", (unsigned long long)(took / USEC_PER_MSEC),
-			 what, fn);
+		log_warn("loop was held up for %llu ms by the %s %p",
+			 (unsigned long long)(took / USEC_PER_MSEC), what, fn);
 }
 
 int loop_init(void)
@@ -135,7 +136,8 @@ int loop_init(void)
 	fd = epoll_create1(EPOLL_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (sigprocmask(SIG_SETMASK, NULL, &loop.mask) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0) {
+	if (sigprocmask(SIG_SETMASK, NULL, &loop.mask) < 0 ||
+	    sigaction(SIGPIPE, &ignore, NULL) < 0) {
 		int r = -errno;
 
 		fd_close(fd);
@@ -274,7 +276,10 @@ static void watches_sweep(void)
 	list_init(&loop.dead);
 }
 
-/** slot_dispatch() - tell the watches of a slot; dead ones stay linked until the sweep, so the walk is safe */
+/**
+ * slot_dispatch() - tell the watches of a slot; dead ones stay linked until the sweep, so the walk
+ * is safe
+ */
 static void slot_dispatch(int fd, struct slot *s, uint32_t events)
 {
 	LIST_FOR_EACH(it, &s->watches) {
@@ -424,7 +429,8 @@ void loop_defer(void (*fn)(void *arg), void *arg)
 {
 	if (loop.deferred_len == loop.deferred_cap) {
 		loop.deferred_cap = loop.deferred_cap ? loop.deferred_cap * 2 : 32;
-		loop.deferred = mem_resize(loop.deferred, loop.deferred_cap, sizeof(*loop.deferred));
+		loop.deferred =
+			mem_resize(loop.deferred, loop.deferred_cap, sizeof(*loop.deferred));
 	}
 	loop.deferred[loop.deferred_len++] = (struct deferred){ fn, arg };
 }
@@ -443,7 +449,8 @@ static void deferred_run(void)
 	}
 	if (n > 0) {
 		loop.deferred_len -= n;
-		memmove(loop.deferred, loop.deferred + n, loop.deferred_len * sizeof(*loop.deferred));
+		memmove(loop.deferred, loop.deferred + n,
+			loop.deferred_len * sizeof(*loop.deferred));
 	}
 }
 
@@ -467,7 +474,8 @@ static void on_signal(int fd, uint32_t events, void *arg)
 
 static int signals_apply(void)
 {
-	int fd = signalfd(loop.sigfd >= 0 ? loop.sigfd : -1, &loop.handled, SFD_CLOEXEC | SFD_NONBLOCK);
+	int fd = signalfd(loop.sigfd >= 0 ? loop.sigfd : -1, &loop.handled,
+			  SFD_CLOEXEC | SFD_NONBLOCK);
 	int r;
 
 	if (fd < 0)
@@ -569,8 +577,8 @@ void loop_fini(void)
 	watches_sweep();
 	clean = loop.n_watches == 0 && loop.n_timers == 0 && co_count() == 0;
 	if (!clean)
-		log_error("at the end of the loop %u watches, %u timers and %u coroutines are left", loop.n_watches,
-			  loop.n_timers, co_count());
+		log_error("at the end of the loop %u watches, %u timers and %u coroutines are left",
+			  loop.n_watches, loop.n_timers, co_count());
 	assert(clean);
 	co_fini();
 	for (size_t i = 0; i < loop.n_slots; i++)
@@ -589,7 +597,7 @@ void loop_fini(void)
 
 void loop_dump(FILE *out)
 {
-	fprintf(out, "loop: %u watches, %u timers (%zu armed), %zu deferred calls, %u coroutines\n", loop.n_watches,
-		loop.n_timers, loop.heap_len, loop.deferred_len, co_count());
+	fprintf(out, "loop: %u watches, %u timers (%zu armed), %zu deferred calls, %u coroutines\n",
+		loop.n_watches, loop.n_timers, loop.heap_len, loop.deferred_len, co_count());
 	co_dump(out);
 }

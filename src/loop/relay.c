@@ -14,18 +14,15 @@
 #include "base/time.h"
 #include "loop/loop.h"
 
-enum { BUF_SIZE = 64 * 1024,
-       ROUNDS_MAX = 8 };
+enum { BUF_SIZE = 64 * 1024, ROUNDS_MAX = 8 };
 
 /** enum need - what the copying waits for */
-enum need { NEED_IN,
-	    NEED_OUT,
-	    NEED_TURN,
-	    NEED_NOTHING };
+enum need { NEED_IN, NEED_OUT, NEED_TURN, NEED_NOTHING };
 
 /**
  * struct relay - one direction of a stream
- * @watch:	of the end that is waited for, the only one there is: an idle end that hung up would be told all the time
+ * @watch:	of the end that is waited for, the only one there is: an idle end that hung up would
+ *		be told all the time
  * @watched:	which end that is
  * @turn:	timer that continues at the next turn of the loop
  * @splice:	the kernel copies; while false, @buf does
@@ -87,15 +84,19 @@ static void want(struct relay *r, enum need need)
 		return;
 	r->watch = loop_watch_free(r->watch);
 	r->watched = need;
-	result = loop_watch_new(need == NEED_IN ? r->in : r->out, need == NEED_IN ? EPOLLIN : EPOLLOUT, on_ready, r,
-				&r->watch);
+	result = loop_watch_new(need == NEED_IN ? r->in : r->out,
+				need == NEED_IN ? EPOLLIN : EPOLLOUT, on_ready, r, &r->watch);
 	if (result < 0) {
-		log_error("relay of fd %d to %d: watch: %s", r->in, r->out, strerrordesc_np(-result));
+		log_error("relay of fd %d to %d: watch: %s", r->in, r->out,
+			  strerrordesc_np(-result));
 		end(r, need == NEED_IN ? RELAY_FAILED : RELAY_BROKEN);
 	}
 }
 
-/** source_empty() - there is nothing to read; Return: what to wait for, NEED_NOTHING when that is the end */
+/**
+ * source_empty() - there is nothing to read; Return: what to wait for, NEED_NOTHING when that is
+ * the end
+ */
 static int source_empty(struct relay *r)
 {
 	if (!r->finishing)
@@ -161,7 +162,9 @@ static ssize_t target_write(struct relay *r)
 	return write(r->out, p, r->len);
 }
 
-/** step_buffer() - read when the buffer is empty, and write what it holds; Return: as step_splice() */
+/**
+ * step_buffer() - read when the buffer is empty, and write what it holds; Return: as step_splice()
+ */
 static int step_buffer(struct relay *r)
 {
 	ssize_t n;
@@ -177,7 +180,7 @@ static int step_buffer(struct relay *r)
 				return source_empty(r);
 			if (errno != EIO || !r->in_tty)
 				return -1 - RELAY_FAILED;
-			n = 0; /* EIO: the last process has closed the terminal of this pty master */
+			n = 0; /* EIO: the last process has closed this pty master's terminal */
 		}
 		if (n == 0) {
 			r->eof = true;
@@ -188,8 +191,9 @@ static int step_buffer(struct relay *r)
 	}
 	n = target_write(r);
 	if (n < 0)
-		return errno == EINTR ? NEED_NOTHING : errno == EAGAIN ? NEED_OUT
-								       : -1 - RELAY_BROKEN;
+		return errno == EINTR    ? NEED_NOTHING
+		       : errno == EAGAIN ? NEED_OUT
+					 : -1 - RELAY_BROKEN;
 	r->head += (size_t)n;
 	r->len -= (size_t)n;
 	r->bytes += (uint64_t)n;
@@ -229,8 +233,8 @@ static void on_turn(void *arg)
 	pump(arg);
 }
 
-int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end how, void *arg), void *arg,
-	      struct relay **ret)
+int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end how, void *arg),
+	      void *arg, struct relay **ret)
 {
 	struct stat in_st, out_st;
 	struct relay *r;
@@ -263,7 +267,8 @@ void relay_finish(struct relay *r)
 	if (r->ended || r->finishing)
 		return;
 	r->finishing = true;
-	/* The source may have nothing to say, and so would never be called for. While the target is full, this waits too. */
+	/* The source may have nothing to say, and so would never be called for. While the target is
+	 * full, this waits too. */
 	if (r->watched == NEED_IN || !r->watch)
 		loop_timer_set(r->turn, 0);
 }

@@ -32,8 +32,11 @@ enum relay_end {
  *
  * Return: 0 or negative errno
  */
-int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end end, void *arg), void *arg, struct relay **ret);
-/** relay_finish() - the source will get no more: copy what is readable now, then end with RELAY_EOF */
+int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end end, void *arg),
+	      void *arg, struct relay **ret);
+/**
+ * relay_finish() - the source will get no more: copy what is readable now, then end with RELAY_EOF
+ */
 void relay_finish(struct relay *r);
 /** relay_bytes() - how many were written so far */
 uint64_t relay_bytes(const struct relay *r);

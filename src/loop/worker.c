@@ -14,8 +14,7 @@
 #include "loop/internal.h"
 #include "loop/loop.h"
 
-enum { THREADS = 2,
-       THREAD_STACK = 1024 * 1024 };
+enum { THREADS = 2, THREAD_STACK = 1024 * 1024 };
 
 /**
  * struct job - lives on the stack of the coroutine that waits for it

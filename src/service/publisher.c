@@ -100,14 +100,17 @@ static CO int forward(struct publisher *p, struct event *e, struct err *err)
 	request.envelope = &envelope;
 
 	CO_LIMIT(SEND_SEC * USEC_PER_SEC);
-	return ttrpc_client_call(p->client, "containerd.services.events.ttrpc.v1.Events", "Forward", p->namespace,
-				 &request.base, &google__protobuf__empty__descriptor, NULL, err);
+	return ttrpc_client_call(p->client, "containerd.services.events.ttrpc.v1.Events", "Forward",
+				 p->namespace, &request.base, &google__protobuf__empty__descriptor,
+				 NULL, err);
 }
 
-/* Only a daemon that is away is worth another try: an event that it refuses would be refused for ever. */
+/* Only a daemon that is away is worth another try: an event that it refuses would be refused for
+ * ever. */
 static bool worth_retry(int r)
 {
-	return r != -ERR_INVALID && r != -ERR_UNIMPLEMENTED && r != -ERR_NOT_FOUND && r != -ERR_EXISTS;
+	return r != -ERR_INVALID && r != -ERR_UNIMPLEMENTED && r != -ERR_NOT_FOUND &&
+	       r != -ERR_EXISTS;
 }
 
 static CO void send_events(void *arg)
@@ -117,19 +120,22 @@ static CO void send_events(void *arg)
 
 	while (!p->closing && co_event_wait(&p->more) == 0) {
 		struct event *e = LIST_ENTRY(p->queue.next, struct event, link);
-		struct err err = {0};
+		struct err err = { 0 };
 
 		/* Out of the queue while it is under way: a full queue drops its oldest. */
 		list_remove(&e->link);
 		int r = forward(p, e, &err);
 
 		if (r < 0 && worth_retry(r) && !p->closing) {
-			/* Appending to the first entry puts it before that one: back to the head of the queue. */
+			/* Appending to the first entry puts it before that one: back to the head of
+			 * the queue. */
 			list_append(p->queue.next, &e->link);
 			p->client = ttrpc_client_free(p->client);
 			if (++failures == 1)
-				log_warn("event %s cannot be sent, will be tried again: %s", e->topic, err.text);
-			if (co_sleep((failures < RETRY_MAX_SEC ? failures : RETRY_MAX_SEC) * USEC_PER_SEC) < 0)
+				log_warn("event %s cannot be sent, will be tried again: %s",
+					 e->topic, err.text);
+			if (co_sleep((failures < RETRY_MAX_SEC ? failures : RETRY_MAX_SEC) *
+				     USEC_PER_SEC) < 0)
 				break;
 			continue;
 		}
@@ -164,7 +170,8 @@ struct publisher *publisher_new(const char *address, const char *namespace)
 	p->namespace = mem_strdup(namespace);
 	if (str_empty(address))
 		return p;
-	p->path = mem_strdup(str_starts(address, "unix://") ? address + strlen("unix://") : address);
+	p->path =
+		mem_strdup(str_starts(address, "unix://") ? address + strlen("unix://") : address);
 	p->sender = co_spawn("events", send_events, p, USEC_NEVER);
 	return p;
 }

@@ -16,7 +16,7 @@
 
 enum { EVENTS_SEC = 5, EXITS_SEC = 5 };
 
-const struct ttrpc_service *const service_table[] = {&task_service_v2, &task_service_v3, NULL};
+const struct ttrpc_service *const service_table[] = { &task_service_v2, &task_service_v3, NULL };
 
 /* ---- tasks and their parked Waits ---- */
 
@@ -28,8 +28,9 @@ struct waiter {
 
 static void answer(struct waiter *w, const struct process_status *status)
 {
-	Containerd__Task__V2__WaitResponse *reply = (Containerd__Task__V2__WaitResponse *)ttrpc_parked_reply(w->call);
-	struct err err = {0};
+	Containerd__Task__V2__WaitResponse *reply =
+		(Containerd__Task__V2__WaitResponse *)ttrpc_parked_reply(w->call);
+	struct err err = { 0 };
 	int r = 0;
 
 	if (status) {
@@ -85,7 +86,7 @@ struct task *task_new(struct service *s, const char *id, const char *pod)
 		return NULL;
 
 	struct task *t = NEW0(struct task);
-	struct container_events events = {.exited = on_task_exit, .arg = t};
+	struct container_events events = { .exited = on_task_exit, .arg = t };
 
 	t->service = s;
 	t->id = mem_strdup(id);
@@ -152,7 +153,8 @@ CO int service_ensure_vm(struct service *s, struct err *err)
 		s->env.shares = vm_shares(s->vm);
 	}
 	if (vm_state(s->vm) != VM_CREATED && vm_state(s->vm) != VM_RUNNING)
-		return err_set(err, -ERR_STATE, "vm is not running (state: %s)", vm_state_name(vm_state(s->vm)));
+		return err_set(err, -ERR_STATE, "vm is not running (state: %s)",
+			       vm_state_name(vm_state(s->vm)));
 
 	int r = vm_start(s->vm, err);
 
@@ -171,7 +173,7 @@ static void on_vm_exit(void *arg)
 struct service *service_new(const struct service_options *options)
 {
 	struct service *s = NEW0(struct service);
-	struct vm_events events = {.exited = on_vm_exit, .arg = s};
+	struct vm_events events = { .exited = on_vm_exit, .arg = s };
 
 	s->options = options;
 	s->publisher = publisher_new(options->events, options->namespace);
@@ -213,7 +215,8 @@ static struct task *find_running(struct service *s)
 	return NULL;
 }
 
-/* The exits that the VM's end causes: every Wait must be answered and every event queued before the queue is drained. */
+/* The exits that the VM's end causes: every Wait must be answered and every event queued before the
+ * queue is drained. */
 static CO void await_exits(struct service *s)
 {
 	CO_LIMIT(EXITS_SEC * USEC_PER_SEC);

@@ -13,7 +13,8 @@
 struct err;
 
 /*
- * The services of one shim: one sandbox, one VM. Task calls come in under containerd.task.v2.Task and v3.Task alike.
+ * The services of one shim: one sandbox, one VM. Task calls come in under containerd.task.v2.Task
+ * and v3.Task alike.
  */
 
 struct service;
@@ -53,7 +54,10 @@ struct service *service_new(const struct service_options *options);
 bool service_untouched(const struct service *s);
 /** service_vm_alive() - whether there is a VM that runs, or is about to */
 bool service_vm_alive(const struct service *s);
-/** service_shutdown() - end the sandbox in order: VM, its containers' exits, events; then call done(). Idempotent, from anywhere */
+/**
+ * service_shutdown() - end the sandbox in order: VM, its containers' exits, events; then call
+ * done(). Idempotent, from anywhere
+ */
 void service_shutdown(struct service *s);
 /** service_free() - after done(); NULL is fine; Return: NULL */
 struct service *service_free(struct service *s);

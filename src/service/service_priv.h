@@ -53,9 +53,15 @@ static inline void task_putp(struct task **t)
 }
 #define _cleanup_task_ __attribute__((cleanup(task_putp)))
 
-/** task_new() - enter an id into the table (with the table's reference and one for the caller); NULL when it is taken */
+/**
+ * task_new() - enter an id into the table (with the table's reference and one for the caller); NULL
+ * when it is taken
+ */
 struct task *task_new(struct service *s, const char *id, const char *pod);
-/** task_remove() - take it out of the table; Waits that are left are answered with @status (NULL: NotFound) */
+/**
+ * task_remove() - take it out of the table; Waits that are left are answered with @status (NULL:
+ * NotFound)
+ */
 void task_remove(struct task *t, const struct process_status *status);
 
 /** task_park_wait() - answer this Wait once the process has ended */
@@ -63,7 +69,10 @@ void task_park_wait(struct task *t, const char *exec_id, struct ttrpc_call *call
 /** task_answer_waits() - answer the parked Waits for a process */
 void task_answer_waits(struct task *t, const struct process_status *status);
 
-/** service_ensure_vm() - create and start the VM unless it runs; Return: 0, -ERR_STATE when it has ended, or what failed */
+/**
+ * service_ensure_vm() - create and start the VM unless it runs; Return: 0, -ERR_STATE when it has
+ * ended, or what failed
+ */
 CO int service_ensure_vm(struct service *s, struct err *err);
 
 extern const struct ttrpc_service task_service_v2;

@@ -22,11 +22,12 @@ static int no_container(const char *id, struct err *err)
 	return err_set(err, -ERR_NOT_FOUND, "container %s not created: not found", id ? id : "");
 }
 
-#define REQUEST(type) const Containerd__Task__V2__##type *req = (const Containerd__Task__V2__##type *)request
+#define REQUEST(type) \
+	const Containerd__Task__V2__##type *req = (const Containerd__Task__V2__##type *)request
 #define REPLY(type) Containerd__Task__V2__##type *rep = (Containerd__Task__V2__##type *)reply
-#define HANDLER(name)                                                                                                     \
-	static CO int name(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply, void *ctx, \
-			   struct err *err)
+#define HANDLER(name) \
+	static CO int name(struct ttrpc_call *call, const ProtobufCMessage *request, \
+			   ProtobufCMessage *reply, void *ctx, struct err *err)
 
 /* ---- Create ---- */
 
@@ -55,16 +56,20 @@ static int pod_of(struct json_object *spec, const char *id, const char **ret, st
 		return 0;
 	}
 	if (!type || (!str_eq(type, "sandbox") && !str_eq(type, "container")))
-		return err_set(err, -ERR_INVALID, "unsupported container type \"%s\"", type ? type : "");
+		return err_set(err, -ERR_INVALID, "unsupported container type \"%s\"",
+			       type ? type : "");
 	if (!str_id_valid(sandbox))
-		return err_set(err, -ERR_INVALID, "annotation io.kubernetes.cri.sandbox-id is missing or no valid id");
+		return err_set(err, -ERR_INVALID,
+			       "annotation io.kubernetes.cri.sandbox-id is missing or no valid id");
 	if (str_eq(type, "sandbox") && !str_eq(sandbox, id))
-		return err_set(err, -ERR_INVALID, "sandbox container %s names another sandbox, %s", id, sandbox);
+		return err_set(err, -ERR_INVALID, "sandbox container %s names another sandbox, %s",
+			       id, sandbox);
 	*ret = sandbox;
 	return 0;
 }
 
-static void publish_create(struct service *s, const Containerd__Task__V2__CreateTaskRequest *req, uint32_t pid)
+static void publish_create(struct service *s, const Containerd__Task__V2__CreateTaskRequest *req,
+			   uint32_t pid)
 {
 	Containerd__Events__TaskCreate e = CONTAINERD__EVENTS__TASK_CREATE__INIT;
 	Containerd__Events__TaskIO io = CONTAINERD__EVENTS__TASK_IO__INIT;
@@ -94,7 +99,10 @@ static CO int create_container(struct task *t, const Containerd__Task__V2__Creat
 		.spec = spec,
 		.rootfs = mounts,
 		.n_rootfs = req->n_rootfs,
-		.io = {.in = req->stdin, .out = req->stdout, .err = req->stderr, .terminal = req->terminal},
+		.io = { .in = req->stdin,
+			.out = req->stdout,
+			.err = req->stderr,
+			.terminal = req->terminal },
 	};
 
 	for (size_t i = 0; i < req->n_rootfs; i++) {
@@ -102,7 +110,7 @@ static CO int create_container(struct task *t, const Containerd__Task__V2__Creat
 
 		for (size_t k = 0; k < m->n_options; k++)
 			strv_add(&options[i], m->options[k]);
-		mounts[i] = (struct rootfs_mount){m->type, m->source, m->target, options[i]};
+		mounts[i] = (struct rootfs_mount){ m->type, m->source, m->target, options[i] };
 	}
 
 	int r = container_create(t->container, &creq, err);
@@ -128,7 +136,8 @@ HANDLER(task_create)
 	if (!str_id_valid(req->id))
 		return err_set(err, -ERR_INVALID, "container id \"%s\" is not valid", req->id);
 	if (!str_empty(req->checkpoint))
-		return err_set(err, -ERR_INVALID, "create %s: restore from a checkpoint is not supported", req->id);
+		return err_set(err, -ERR_INVALID,
+			       "create %s: restore from a checkpoint is not supported", req->id);
 
 	int r = read_spec(req->bundle, &spec, err);
 
@@ -147,8 +156,10 @@ HANDLER(task_create)
 	r = create_container(t, req, spec, err);
 	if (r < 0) {
 		task_remove(t, NULL);
-		/* Unimplemented from Create makes containerd 2.x talk to us as to a version-2 shim from then on. */
-		return err_wrap(err, r == -ERR_UNIMPLEMENTED ? -ERR_INVALID : r, "create %s", req->id);
+		/* Unimplemented from Create makes containerd 2.x talk to us as to a version-2 shim
+		 * from then on. */
+		return err_wrap(err, r == -ERR_UNIMPLEMENTED ? -ERR_INVALID : r, "create %s",
+				req->id);
 	}
 	t->created = true;
 	if (container_status(t->container, "", &status, NULL) == 0)
@@ -162,7 +173,8 @@ HANDLER(task_create)
 static void publish_start(struct service *s, const char *id, const char *exec_id, uint32_t pid)
 {
 	if (str_empty(exec_id)) {
-		Containerd__Events__TaskStart *e = pb_new(&containerd__events__task_start__descriptor);
+		Containerd__Events__TaskStart *e =
+			pb_new(&containerd__events__task_start__descriptor);
 
 		pb_str(&e->container_id, id);
 		e->pid = pid;
@@ -170,7 +182,8 @@ static void publish_start(struct service *s, const char *id, const char *exec_id
 		pb_free(e);
 		return;
 	}
-	Containerd__Events__TaskExecStarted *e = pb_new(&containerd__events__task_exec_started__descriptor);
+	Containerd__Events__TaskExecStarted *e =
+		pb_new(&containerd__events__task_exec_started__descriptor);
 
 	pb_str(&e->container_id, id);
 	pb_str(&e->exec_id, exec_id);
@@ -194,11 +207,13 @@ HANDLER(task_start)
 	if (r < 0) {
 		struct process_status status;
 
-		/* A process whose start failed has ended, and nothing else tells those who wait for it. */
+		/* A process whose start failed has ended, and nothing else tells those who wait for
+		 * it. */
 		if (container_status(t->container, req->exec_id, &status, NULL) == 0 &&
 		    status.state == PROCESS_TERMINATED)
 			task_answer_waits(t, &status);
-		return err_wrap(err, r, "start %s%s%s", req->id, str_empty(req->exec_id) ? "" : " exec ", req->exec_id);
+		return err_wrap(err, r, "start %s%s%s", req->id,
+				str_empty(req->exec_id) ? "" : " exec ", req->exec_id);
 	}
 	publish_start(s, req->id, req->exec_id, rep->pid);
 	container_started(t->container, req->exec_id);
@@ -210,7 +225,9 @@ HANDLER(task_exec)
 	REQUEST(ExecProcessRequest);
 	struct service *s = ctx;
 	_cleanup_task_ struct task *t = task_find(s, req->id);
-	struct stdio_paths io = {.in = req->stdin, .out = req->stdout, .err = req->stderr, .terminal = req->terminal};
+	struct stdio_paths io = {
+		.in = req->stdin, .out = req->stdout, .err = req->stderr, .terminal = req->terminal
+	};
 	struct json_object *spec = NULL;
 
 	if (!t)
@@ -218,7 +235,8 @@ HANDLER(task_exec)
 	if (!str_id_valid(req->exec_id))
 		return err_set(err, -ERR_INVALID, "exec id \"%s\" is not valid", req->exec_id);
 	if (!req->spec || req->spec->value.len == 0)
-		return err_set(err, -ERR_INVALID, "exec %s: the process spec is missing", req->exec_id);
+		return err_set(err, -ERR_INVALID, "exec %s: the process spec is missing",
+			       req->exec_id);
 
 	int r = json_parse((const char *)req->spec->value.data, req->spec->value.len, &spec, err);
 
@@ -227,7 +245,8 @@ HANDLER(task_exec)
 	if (r < 0)
 		return err_wrap(err, r, "exec %s in %s", req->exec_id, req->id);
 
-	Containerd__Events__TaskExecAdded *e = pb_new(&containerd__events__task_exec_added__descriptor);
+	Containerd__Events__TaskExecAdded *e =
+		pb_new(&containerd__events__task_exec_added__descriptor);
 
 	pb_str(&e->container_id, req->id);
 	pb_str(&e->exec_id, req->exec_id);
@@ -351,7 +370,8 @@ HANDLER(task_delete)
 	task_answer_waits(t, &status);
 	if (!str_empty(req->exec_id))
 		return 0;
-	/* Two Deletes may have come together, and the table may hold another task of this name by now. */
+	/* Two Deletes may have come together, and the table may hold another task of this name by
+	 * now. */
 	if (map_get(&s->tasks, t->id) == t) {
 		publish_delete(s, req->id, &status);
 		task_remove(t, &status);
@@ -375,11 +395,13 @@ HANDLER(task_pids)
 	int r = container_pids(t->container, &pids, &exec_ids, &n, err);
 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		Containerd__V1__Types__ProcessInfo *p = pb_new(&containerd__v1__types__process_info__descriptor);
+		Containerd__V1__Types__ProcessInfo *p =
+			pb_new(&containerd__v1__types__process_info__descriptor);
 
 		p->pid = pids[i];
 		if (!str_empty(exec_ids[i])) {
-			Containerd__Runc__V1__ProcessDetails d = CONTAINERD__RUNC__V1__PROCESS_DETAILS__INIT;
+			Containerd__Runc__V1__ProcessDetails d =
+				CONTAINERD__RUNC__V1__PROCESS_DETAILS__INIT;
 			_cleanup_free_ char *exec_id = mem_strdup(exec_ids[i]);
 
 			d.exec_id = exec_id;
@@ -398,8 +420,10 @@ HANDLER(task_resize)
 	if (!t)
 		return no_container(req->id, err);
 	if (req->width > UINT16_MAX || req->height > UINT16_MAX)
-		return err_set(err, -ERR_INVALID, "resize: %u × %u is too large", req->width, req->height);
-	return container_resize(t->container, req->exec_id, (uint16_t)req->width, (uint16_t)req->height, err);
+		return err_set(err, -ERR_INVALID, "resize: %u × %u is too large", req->width,
+			       req->height);
+	return container_resize(t->container, req->exec_id, (uint16_t)req->width,
+				(uint16_t)req->height, err);
 }
 
 HANDLER(task_close_io)
@@ -412,7 +436,8 @@ HANDLER(task_close_io)
 	return req->stdin ? container_close_stdin(t->container, req->exec_id, err) : 0;
 }
 
-/* Asked again by a restarted daemon: must not wait for the guest. A sandbox id is known even without a task of that name. */
+/* Asked again by a restarted daemon: must not wait for the guest. A sandbox id is known even
+ * without a task of that name. */
 HANDLER(task_connect)
 {
 	REQUEST(ConnectRequest);
@@ -445,7 +470,9 @@ HANDLER(task_unimplemented)
 }
 
 #define ROW(name, request, reply, handler) \
-	{name, &containerd__task__v2__##request##__descriptor, reply, handler}
+	{ \
+		name, &containerd__task__v2__##request##__descriptor, reply, handler \
+	}
 #define REPLY_TYPE(x) &containerd__task__v2__##x##__descriptor
 #define EMPTY &google__protobuf__empty__descriptor
 
@@ -470,5 +497,7 @@ static const struct ttrpc_method methods[] = {
 };
 
 /* The messages are the same; only the service's name differs. */
-const struct ttrpc_service task_service_v2 = {"containerd.task.v2.Task", methods, ARRAY_SIZE(methods)};
-const struct ttrpc_service task_service_v3 = {"containerd.task.v3.Task", methods, ARRAY_SIZE(methods)};
+const struct ttrpc_service task_service_v2 = { "containerd.task.v2.Task", methods,
+					       ARRAY_SIZE(methods) };
+const struct ttrpc_service task_service_v3 = { "containerd.task.v3.Task", methods,
+					       ARRAY_SIZE(methods) };

@@ -13,16 +13,16 @@ static const struct flag {
 	size_t offset;
 	bool has_value;
 } flags[] = {
-	{"namespace", offsetof(struct shim_args, namespace), true},
-	{"id", offsetof(struct shim_args, id), true},
-	{"address", offsetof(struct shim_args, address), true},
-	{"publish-binary", offsetof(struct shim_args, publish_binary), true},
-	{"bundle", offsetof(struct shim_args, bundle), true},
-	{"socket", offsetof(struct shim_args, socket), true},
-	{"debug", offsetof(struct shim_args, debug), false},
-	{"info", offsetof(struct shim_args, info), false},
-	{"v", offsetof(struct shim_args, version), false},
-	{"version", offsetof(struct shim_args, version), false},
+	{ "namespace", offsetof(struct shim_args, namespace), true },
+	{ "id", offsetof(struct shim_args, id), true },
+	{ "address", offsetof(struct shim_args, address), true },
+	{ "publish-binary", offsetof(struct shim_args, publish_binary), true },
+	{ "bundle", offsetof(struct shim_args, bundle), true },
+	{ "socket", offsetof(struct shim_args, socket), true },
+	{ "debug", offsetof(struct shim_args, debug), false },
+	{ "info", offsetof(struct shim_args, info), false },
+	{ "v", offsetof(struct shim_args, version), false },
+	{ "version", offsetof(struct shim_args, version), false },
 };
 
 static const struct flag *find_flag(const char *name, size_t len)
@@ -62,22 +62,25 @@ static int check(const struct shim_args *a, struct err *err)
 	if (a->info || a->version)
 		return 0;
 	if (!a->action)
-		return err_set(err, -ERR_INVALID, "an action is needed: start or delete (containerd gives it)");
-	if (!str_eq(a->action, "start") && !str_eq(a->action, "delete") && !str_eq(a->action, "serve"))
+		return err_set(err, -ERR_INVALID,
+			       "an action is needed: start or delete (containerd gives it)");
+	if (!str_eq(a->action, "start") && !str_eq(a->action, "delete") &&
+	    !str_eq(a->action, "serve"))
 		return err_set(err, -ERR_INVALID, "unknown action %s", a->action);
 	if (str_empty(a->namespace))
 		return err_set(err, -ERR_INVALID, "shim namespace cannot be empty");
 	if (!str_id_valid(a->namespace))
 		return err_set(err, -ERR_INVALID, "namespace \"%s\" is not valid", a->namespace);
 	if (!str_id_valid(a->id))
-		return err_set(err, -ERR_INVALID, "id \"%s\" is not valid: 1 to 128 of A-Z a-z 0-9 _ . # : @ -",
+		return err_set(err, -ERR_INVALID,
+			       "id \"%s\" is not valid: 1 to 128 of A-Z a-z 0-9 _ . # : @ -",
 			       a->id ? a->id : "");
 	return 0;
 }
 
 int shim_args_parse(int argc, char **argv, struct shim_args *ret, struct err *err)
 {
-	struct shim_args a = {0};
+	struct shim_args a = { 0 };
 	int i;
 
 	for (i = 1; i < argc && argv[i][0] == '-'; i++) {

@@ -21,15 +21,18 @@ static void take_options(const Params *p, struct bootstrap *b)
 
 		if (!pb_any_is(any, "runtimeoptions.v1.Options"))
 			continue;
-		google__protobuf__any__pack(any, buf_reserve(&b->options, google__protobuf__any__get_packed_size(any)));
+		google__protobuf__any__pack(any, buf_reserve(&b->options,
+							     google__protobuf__any__get_packed_size(
+								     any)));
 		b->options.len = google__protobuf__any__get_packed_size(any);
 		return;
 	}
 }
 
-int bootstrap_parse(const struct shim_args *args, const void *data, size_t len, struct bootstrap *ret, struct err *err)
+int bootstrap_parse(const struct shim_args *args, const void *data, size_t len,
+		    struct bootstrap *ret, struct err *err)
 {
-	*ret = (struct bootstrap){0};
+	*ret = (struct bootstrap){ 0 };
 	if (len == 0)
 		return 0;
 
@@ -39,8 +42,12 @@ int bootstrap_parse(const struct shim_args *args, const void *data, size_t len, 
 		ret->params = true;
 		ret->debug = (int32_t)p->log_level < 0;
 		ret->socket_dir = str_empty(p->socket_dir) ? NULL : mem_strdup(p->socket_dir);
-		ret->events = str_empty(p->containerd_ttrpc_address) ? NULL : mem_strdup(p->containerd_ttrpc_address);
-		ret->grpc_address = str_empty(p->containerd_grpc_address) ? NULL : mem_strdup(p->containerd_grpc_address);
+		ret->events = str_empty(p->containerd_ttrpc_address)
+				      ? NULL
+				      : mem_strdup(p->containerd_ttrpc_address);
+		ret->grpc_address = str_empty(p->containerd_grpc_address)
+					    ? NULL
+					    : mem_strdup(p->containerd_grpc_address);
 		take_options(p, ret);
 		containerd__runtime__bootstrap__v1__bootstrap_params__free_unpacked(p, NULL);
 		return 0;
@@ -51,7 +58,8 @@ int bootstrap_parse(const struct shim_args *args, const void *data, size_t len, 
 	Google__Protobuf__Any *any = google__protobuf__any__unpack(NULL, len, data);
 
 	if (!any)
-		return err_set(err, -ERR_INVALID, "standard input is neither BootstrapParams nor google.protobuf.Any");
+		return err_set(err, -ERR_INVALID,
+			       "standard input is neither BootstrapParams nor google.protobuf.Any");
 	google__protobuf__any__free_unpacked(any, NULL);
 	buf_add(&ret->options, data, len);
 	return 0;
@@ -63,16 +71,18 @@ void bootstrap_free(struct bootstrap *b)
 	free(b->events);
 	free(b->grpc_address);
 	buf_free(&b->options);
-	*b = (struct bootstrap){0};
+	*b = (struct bootstrap){ 0 };
 }
 
-enum bootstrap_answer bootstrap_answer_form(const struct bootstrap *b, const char *max_shim_version, const char *cwd)
+enum bootstrap_answer bootstrap_answer_form(const struct bootstrap *b, const char *max_shim_version,
+					    const char *cwd)
 {
 	if (b->params)
 		return ANSWER_PROTOBUF;
 	if (!max_shim_version)
 		return ANSWER_PLAIN;
-	/* Nothing but the place of the bundle separates 1.7 from 2.x, and only 2.x lays sandboxes there. */
+	/* Nothing but the place of the bundle separates 1.7 from 2.x, and only 2.x lays sandboxes
+	 * there. */
 	if (strstr(cwd, "/io.containerd.sandbox.controller.v1.shim/"))
 		return ANSWER_JSON_3;
 	return ANSWER_JSON_2;
@@ -85,8 +95,8 @@ void bootstrap_answer_text(enum bootstrap_answer form, const char *address, stru
 		return;
 	}
 	if (form != ANSWER_PROTOBUF) {
-		buf_addf(ret, "{\"version\":%d,\"address\":\"%s\",\"protocol\":\"ttrpc\"}", form == ANSWER_JSON_3 ? 3 : 2,
-			 address);
+		buf_addf(ret, "{\"version\":%d,\"address\":\"%s\",\"protocol\":\"ttrpc\"}",
+			 form == ANSWER_JSON_3 ? 3 : 2, address);
 		return;
 	}
 	_cleanup_free_ char *owned = mem_strdup(address);

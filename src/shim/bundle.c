@@ -15,7 +15,8 @@ static struct json_object *annotations_of(const char *bundle, struct json_object
 	size_t len;
 
 	*ret_spec = NULL;
-	if (file_read(path, JSON_TEXT_MAX, &text, &len) < 0 || json_parse(text, len, ret_spec, NULL) < 0)
+	if (file_read(path, JSON_TEXT_MAX, &text, &len) < 0 ||
+	    json_parse(text, len, ret_spec, NULL) < 0)
 		return NULL;
 	return json_get(*ret_spec, "annotations", NULL);
 }
@@ -24,7 +25,8 @@ char *bundle_group(const char *bundle, const char *id)
 {
 	_cleanup_json_ struct json_object *spec = NULL;
 	struct json_object *annotations = annotations_of(bundle, &spec);
-	const char *group = annotations ? json_get_str(annotations, "io.kubernetes.cri.sandbox-id") : NULL;
+	const char *group =
+		annotations ? json_get_str(annotations, "io.kubernetes.cri.sandbox-id") : NULL;
 
 	return mem_strdup(group && str_id_valid(group) ? group : id);
 }
@@ -39,5 +41,6 @@ bool bundle_is_member(const char *bundle)
 	_cleanup_json_ struct json_object *spec = NULL;
 	struct json_object *annotations = annotations_of(bundle, &spec);
 
-	return annotations && str_eq(json_get_str(annotations, "io.kubernetes.cri.container-type"), "container");
+	return annotations &&
+	       str_eq(json_get_str(annotations, "io.kubernetes.cri.container-type"), "container");
 }

@@ -5,15 +5,20 @@
 #include <stdbool.h>
 
 /**
- * bundle_group() - the id of the pod that a task bundle belongs to: annotation io.kubernetes.cri.sandbox-id, else @id
+ * bundle_group() - the id of the pod that a task bundle belongs to: annotation
+ * io.kubernetes.cri.sandbox-id, else @id
  *
- * A config.json that is absent or cannot be read gives @id: whoever creates the task will say what is wrong with it.
+ * A config.json that is absent or cannot be read gives @id: whoever creates the task will say what
+ * is wrong with it.
  *
  * Return: the id; the caller frees it
  */
 char *bundle_group(const char *bundle, const char *id);
 
-/** bundle_is_member() - whether a bundle is a container of a pod rather than the pod itself: by its annotation, or the file "sandbox" */
+/**
+ * bundle_is_member() - whether a bundle is a container of a pod rather than the pod itself: by its
+ * annotation, or the file "sandbox"
+ */
 bool bundle_is_member(const char *bundle);
 
 #endif

@@ -44,7 +44,7 @@ void shim_config_free(struct shim_config *c)
 	free(c->qemu);
 	free(c->vhost_device_vsock);
 	free(c->kernel_args);
-	*c = (struct shim_config){0};
+	*c = (struct shim_config){ 0 };
 }
 
 /* ---- one setter per kind of value; each says what it would have taken ---- */
@@ -75,7 +75,7 @@ static const char *set_text(void *to, const char *value)
 
 static const char *set_accel(void *to, const char *value)
 {
-	static const char *const names[] = {"auto", "kvm", "tcg"};
+	static const char *const names[] = { "auto", "kvm", "tcg" };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		if (str_eq(value, names[i])) {
@@ -88,7 +88,7 @@ static const char *set_accel(void *to, const char *value)
 
 static const char *set_transport(void *to, const char *value)
 {
-	static const char *const names[] = {"auto", "serial", "vhost-vsock", "vhost-user-vsock"};
+	static const char *const names[] = { "auto", "serial", "vhost-vsock", "vhost-user-vsock" };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		if (str_eq(value, names[i])) {
@@ -179,7 +179,10 @@ struct key {
 	bool host_only;
 };
 
-#define ROW(name, set, member, ...) {name, set, offsetof(struct shim_config, member), __VA_ARGS__}
+#define ROW(name, set, member, ...) \
+	{ \
+		name, set, offsetof(struct shim_config, member), __VA_ARGS__ \
+	}
 
 static const struct key keys[] = {
 	ROW("run_dir", set_path, run_dir, true),
@@ -203,7 +206,8 @@ static const struct key keys[] = {
  * enum source - where a text came from
  * @HOST_FILE:	the host's own file: may set everything
  * @OPTIONS_FILE: a file that runtime options name
- * @OPTIONS_TABLE: the table of runtime options itself, TOML: no section, quoted strings, containerd's own two keys
+ * @OPTIONS_TABLE: the table of runtime options itself, TOML: no section, quoted strings,
+ *		containerd's own two keys
  */
 enum source { HOST_FILE, OPTIONS_FILE, OPTIONS_TABLE };
 
@@ -225,13 +229,15 @@ static bool set_pair(struct reading *r, const char *name, const char *value)
 		if (!str_eq(name, keys[i].name))
 			continue;
 		if (keys[i].host_only && r->source != HOST_FILE) {
-			snprintf(r->why, sizeof(r->why), "%s can only be set in the host's configuration", name);
+			snprintf(r->why, sizeof(r->why),
+				 "%s can only be set in the host's configuration", name);
 			return false;
 		}
 		const char *want = keys[i].set((char *)r->config + keys[i].offset, value);
 
 		if (want)
-			snprintf(r->why, sizeof(r->why), "%s = %s: %s is wanted", name, value, want);
+			snprintf(r->why, sizeof(r->why), "%s = %s: %s is wanted", name, value,
+				 want);
 		return !want;
 	}
 	snprintf(r->why, sizeof(r->why), "unknown key %s", name);
@@ -292,7 +298,8 @@ static bool take_pair(struct reading *r, const char *name, char *value)
 	if (r->source == OPTIONS_TABLE) {
 		if (!take_toml(value))
 			return refuse(r, "the value is no TOML string, number or boolean");
-		return str_eq(name, "TypeUrl") || str_eq(name, "ConfigPath") || set_pair(r, name, value);
+		return str_eq(name, "TypeUrl") || str_eq(name, "ConfigPath") ||
+		       set_pair(r, name, value);
 	}
 	cut_comment(value, ';');
 	return set_pair(r, name, value);
@@ -312,18 +319,20 @@ static bool take_line(struct reading *r, char *line)
 		return str_eq(r->section, "lcow") || refuse(r, "unknown section; [lcow] is meant");
 	}
 	if (!value || value == line)
-		return refuse(r, table ? "name = value is wanted" : "neither [section] nor name = value");
+		return refuse(r, table ? "name = value is wanted"
+				       : "neither [section] nor name = value");
 	if (!table && !*r->section)
 		return refuse(r, "section [lcow] is missing before it");
 	*value = '\0';
 	return take_pair(r, trim(line), trim(value + 1));
 }
 
-static int read_text(struct shim_config *c, const char *name, const char *text, enum source source, struct err *err)
+static int read_text(struct shim_config *c, const char *name, const char *text, enum source source,
+		     struct err *err)
 {
 	static const char bom[] = "\xEF\xBB\xBF";
 	_cleanup_free_ char *copy = mem_strdup(str_starts(text, bom) ? text + strlen(bom) : text);
-	struct reading r = {.config = c, .source = source, .section = ""};
+	struct reading r = { .config = c, .source = source, .section = "" };
 	char *rest = copy;
 
 	for (unsigned n = 1; rest; n++) {
@@ -335,7 +344,8 @@ static int read_text(struct shim_config *c, const char *name, const char *text, 
 	return 0;
 }
 
-int shim_config_text(struct shim_config *c, const char *name, const char *text, bool host, struct err *err)
+int shim_config_text(struct shim_config *c, const char *name, const char *text, bool host,
+		     struct err *err)
 {
 	return read_text(c, name, text, host ? HOST_FILE : OPTIONS_FILE, err);
 }
@@ -380,14 +390,17 @@ int shim_config_options(struct shim_config *c, const void *packed, size_t len, s
 			runtimeoptions__v1__options__unpack(NULL, any->value.len, any->value.data);
 
 		if (!o) {
-			r = err_set(err, -ERR_INVALID, "runtime options of type %s cannot be decoded", any->type_url);
+			r = err_set(err, -ERR_INVALID,
+				    "runtime options of type %s cannot be decoded", any->type_url);
 		} else if (!str_empty(o->config_path)) {
 			r = read_file(c, o->config_path, OPTIONS_FILE, err);
 			r = r == -ENOENT ? -ERR_INVALID : r;
 		} else if (o->config_body.len > CONFIG_MAX) {
-			r = err_set(err, -ERR_INVALID, "runtime options are over %d bytes", CONFIG_MAX);
+			r = err_set(err, -ERR_INVALID, "runtime options are over %d bytes",
+				    CONFIG_MAX);
 		} else if (o->config_body.len > 0) {
-			_cleanup_free_ char *text = mem_strndup((const char *)o->config_body.data, o->config_body.len);
+			_cleanup_free_ char *text =
+				mem_strndup((const char *)o->config_body.data, o->config_body.len);
 
 			r = read_text(c, "runtime options", text, OPTIONS_TABLE, err);
 		}

@@ -15,24 +15,25 @@ struct err;
 /**
  * struct shim_config - lcow.conf(5): section [lcow]; the defaults are in shim_config_init()
  *
- * The host's file is $LCOW_CONFIG, or /etc/lcow/lcow.conf, or nothing. A file or text named by runtime options is read over
- * it and may set anything but @run_dir and @scratch_dir, which start and delete must agree on.
+ * The host's file is $LCOW_CONFIG, or /etc/lcow/lcow.conf, or nothing. A file or text named by
+ * runtime options is read over it and may set anything but @run_dir and @scratch_dir, which start
+ * and delete must agree on.
  */
 struct shim_config {
-	char *run_dir;		/* "/run/lcow": a sandbox's run directory lies below */
-	char *scratch_dir;	/* "/var/lib/lcow": likewise for scratch images; on disk */
-	char *boot_files;	/* "/usr/lib/lcow/uvm" */
-	char *qemu;		/* "qemu-system-x86_64" */
-	char *vhost_device_vsock;	/* "vhost-device-vsock" */
-	char *kernel_args;	/* more kernel arguments, NULL for none */
-	enum vm_accel accel;	/* auto | kvm | tcg */
-	enum vm_transport transport;	/* auto | serial | vhost-vsock | vhost-user-vsock */
-	enum rootfs_upper upper;	/* guest | host */
-	enum log_level log_level;	/* trace … error */
-	uint64_t memory_mb;	/* memory = 512M */
-	uint64_t scratch_bytes;	/* scratch = 10G */
+	char *run_dir; /* "/run/lcow": a sandbox's run directory lies below */
+	char *scratch_dir; /* "/var/lib/lcow": likewise for scratch images; on disk */
+	char *boot_files; /* "/usr/lib/lcow/uvm" */
+	char *qemu; /* "qemu-system-x86_64" */
+	char *vhost_device_vsock; /* "vhost-device-vsock" */
+	char *kernel_args; /* more kernel arguments, NULL for none */
+	enum vm_accel accel; /* auto | kvm | tcg */
+	enum vm_transport transport; /* auto | serial | vhost-vsock | vhost-user-vsock */
+	enum rootfs_upper upper; /* guest | host */
+	enum log_level log_level; /* trace … error */
+	uint64_t memory_mb; /* memory = 512M */
+	uint64_t scratch_bytes; /* scratch = 10G */
 	unsigned cpus;
-	uid_t qemu_uid;		/* qemu_user = lcow-qemu | 65534 | root: a name or a number */
+	uid_t qemu_uid; /* qemu_user = lcow-qemu | 65534 | root: a name or a number */
 	gid_t qemu_gid;
 	bool deny_writable_shares;
 };
@@ -50,13 +51,18 @@ int shim_config_host(struct shim_config *c, struct err *err);
 /**
  * shim_config_options() - read what runtime options bring: a google.protobuf.Any, packed
  *
- * runtimeoptions.v1.Options: its config_path is read, else its config_body. Any other type is ignored.
+ * runtimeoptions.v1.Options: its config_path is read, else its config_body. Any other type is
+ * ignored.
  *
  * Return: 0, or -ERR_INVALID
  */
 int shim_config_options(struct shim_config *c, const void *any, size_t len, struct err *err);
 
-/** shim_config_text() - read a configuration text; @name stands in its errors; @host: run_dir and scratch_dir may be set */
-int shim_config_text(struct shim_config *c, const char *name, const char *text, bool host, struct err *err);
+/**
+ * shim_config_text() - read a configuration text; @name stands in its errors; @host: run_dir and
+ * scratch_dir may be set
+ */
+int shim_config_text(struct shim_config *c, const char *name, const char *text, bool host,
+		     struct err *err);
 
 #endif

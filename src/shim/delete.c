@@ -17,29 +17,34 @@
 #include "task.pb-c.h"
 #include "wire/pb.h"
 
-/* containerd gives delete 5 s in all. After an ordinary end the server is on its way out: it gets time to finish. */
+/* containerd gives delete 5 s in all. After an ordinary end the server is on its way out: it gets
+ * time to finish. */
 enum { GRACE_MS = 2000, STATUS_KILLED = 137 };
 
 static int clean(const struct shim_args *args, const char *bundle, struct err *err)
 {
 	_cleanup_(shim_config_free) struct shim_config config;
-	_cleanup_(rundir_free) struct rundir dir = {0};
+	_cleanup_(rundir_free) struct rundir dir = { 0 };
 	_cleanup_free_ char *group = bundle_group(bundle, args->id);
 
 	shim_config_init(&config);
 
-	/* A configuration that broke after start must not keep anything alive: the default directories are tried then. */
+	/* A configuration that broke after start must not keep anything alive: the default
+	 * directories are tried then. */
 	shim_config_host(&config, NULL);
 
-	/* The run directory's name does not depend on the socket's directory, which delete is not told. */
-	int r = rundir_init(&dir, &config, "", args->address ? args->address : "", args->namespace, group, err);
+	/* The run directory's name does not depend on the socket's directory, which delete is not
+	 * told. */
+	int r = rundir_init(&dir, &config, "", args->address ? args->address : "", args->namespace,
+			    group, err);
 
 	return r < 0 ? r : rundir_clean(dir.path, GRACE_MS, err);
 }
 
 static int answer(struct err *err)
 {
-	Containerd__Task__V2__DeleteResponse *rep = pb_new(&containerd__task__v2__delete_response__descriptor);
+	Containerd__Task__V2__DeleteResponse *rep =
+		pb_new(&containerd__task__v2__delete_response__descriptor);
 	_cleanup_free_ uint8_t *bytes = NULL;
 	size_t len;
 
@@ -58,7 +63,8 @@ int shim_delete(const struct shim_args *args, struct err *err)
 	_cleanup_free_ char *cwd = getcwd(NULL, 0);
 	const char *bundle = args->bundle ? args->bundle : cwd;
 
-	/* Everything that a member has on the host lives in the shim's own namespaces and ends with it, or was deleted. */
+	/* Everything that a member has on the host lives in the shim's own namespaces and ends with
+	 * it, or was deleted. */
 	if (!bundle || !bundle_is_member(bundle)) {
 		int r = clean(args, bundle ? bundle : "/", err);
 

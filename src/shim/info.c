@@ -11,15 +11,20 @@
 #include "types.pb-c.h"
 #include "wire/pb.h"
 
-/* What the guest's kernel and crun can do; https://github.com/opencontainers/runtime-spec/blob/main/features.md */
+/* What the guest's kernel and crun can do;
+ * https://github.com/opencontainers/runtime-spec/blob/main/features.md */
 static const char features[] =
 	"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.0.2\","
-	"\"mountOptions\":[\"async\",\"atime\",\"bind\",\"defaults\",\"dev\",\"diratime\",\"dirsync\",\"exec\",\"noatime\","
-	"\"nodev\",\"nodiratime\",\"noexec\",\"norelatime\",\"nosuid\",\"private\",\"rbind\",\"relatime\",\"remount\","
-	"\"ro\",\"rprivate\",\"rshared\",\"rslave\",\"rw\",\"shared\",\"slave\",\"strictatime\",\"suid\",\"sync\"],"
+	"\"mountOptions\":[\"async\",\"atime\",\"bind\",\"defaults\",\"dev\",\"diratime\","
+	"\"dirsync\",\"exec\",\"noatime\","
+	"\"nodev\",\"nodiratime\",\"noexec\",\"norelatime\",\"nosuid\",\"private\",\"rbind\","
+	"\"relatime\",\"remount\","
+	"\"ro\",\"rprivate\",\"rshared\",\"rslave\",\"rw\",\"shared\",\"slave\",\"strictatime\","
+	"\"suid\",\"sync\"],"
 	"\"linux\":{\"namespaces\":[\"cgroup\",\"ipc\",\"mount\",\"network\",\"pid\",\"uts\"],"
 	"\"cgroup\":{\"v1\":false,\"v2\":true,\"systemd\":false,\"systemdUser\":false},"
-	"\"seccomp\":{\"enabled\":true},\"apparmor\":{\"enabled\":false},\"selinux\":{\"enabled\":false}}}";
+	"\"seccomp\":{\"enabled\":true},\"apparmor\":{\"enabled\":false},\"selinux\":{\"enabled\":"
+	"false}}}";
 
 int shim_info(struct err *err)
 {
@@ -30,8 +35,9 @@ int shim_info(struct err *err)
 	pb_str(&info->name, "io.containerd.lcow.v2");
 	info->version = pb_new(&containerd__types__runtime_version__descriptor);
 	pb_str(&info->version->version, LCOW_VERSION);
-	info->features = pb_any_raw("types.containerd.io/opencontainers/runtime-spec/1/features/Features", features,
-				    sizeof(features) - 1);
+	info->features =
+		pb_any_raw("types.containerd.io/opencontainers/runtime-spec/1/features/Features",
+			   features, sizeof(features) - 1);
 	bytes = pb_pack(info, &len);
 	pb_free(info);
 

@@ -20,7 +20,7 @@ static int act(const struct shim_args *args, struct err *err)
 int main(int argc, char **argv)
 {
 	struct shim_args args;
-	struct err err = {0};
+	struct err err = { 0 };
 	int r = shim_args_parse(argc, argv, &args, &err);
 
 	if (r == 0 && args.version) {

@@ -21,8 +21,8 @@
 
 enum { RECORD_MAX = 4096, KEY_LEN = 32, KILL_WAIT_MS = 3000 };
 
-int rundir_init(struct rundir *r, const struct shim_config *config, const char *socket_dir, const char *address,
-		const char *namespace, const char *group, struct err *err)
+int rundir_init(struct rundir *r, const struct shim_config *config, const char *socket_dir,
+		const char *address, const char *namespace, const char *group, struct err *err)
 {
 	char hash[65];
 	_cleanup_free_ char *joined = str_printf("%s/%s/%s", address, namespace, group);
@@ -32,7 +32,9 @@ int rundir_init(struct rundir *r, const struct shim_config *config, const char *
 	_cleanup_free_ char *socket = str_printf("%s/%s", socket_dir, hash);
 
 	if (strlen(socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
-		return err_set(err, -ERR_INVALID, "socket directory %s is too long: 40 characters are safe", socket_dir);
+		return err_set(err, -ERR_INVALID,
+			       "socket directory %s is too long: 40 characters are safe",
+			       socket_dir);
 	r->key = mem_strndup(hash, KEY_LEN);
 	r->path = str_printf("%s/%s", config->run_dir, r->key);
 	r->scratch = str_printf("%s/%s", config->scratch_dir, r->key);
@@ -46,7 +48,7 @@ void rundir_free(struct rundir *r)
 	free(r->path);
 	free(r->socket);
 	free(r->scratch);
-	*r = (struct rundir){0};
+	*r = (struct rundir){ 0 };
 }
 
 static int record(const char *dir, const char *name, const char *text)
@@ -82,7 +84,8 @@ uint64_t process_start_time(pid_t pid)
 	if (file_read(path, RECORD_MAX, &stat, &len) < 0)
 		return 0;
 
-	/* The name in parentheses may hold anything: count fields from behind it. State is field 3. */
+	/* The name in parentheses may hold anything: count fields from behind it. State is field 3.
+	 * */
 	const char *p = strrchr(stat, ')');
 
 	for (int field = 2; p && field < 22; field++)
@@ -122,7 +125,7 @@ static int open_recorded(const char *dir, const char *name)
 
 static bool ended(int pidfd, int wait_ms)
 {
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
 	return poll(&p, 1, wait_ms) > 0;
 }
@@ -155,8 +158,8 @@ static char *read_record(const char *dir, const char *name)
 }
 
 /*
- * Out of the way in one step: a start that comes meanwhile finds it with its records, and ends whoever is removing it, or it
- * finds nothing and makes a new one, which nobody else then touches.
+ * Out of the way in one step: a start that comes meanwhile finds it with its records, and ends
+ * whoever is removing it, or it finds nothing and makes a new one, which nobody else then touches.
  */
 static int remove_run_dir(const char *path)
 {
@@ -172,13 +175,14 @@ static int remove_run_dir(const char *path)
 
 int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 {
-	static const char *const daemons[] = {"qemu.pid", "vsock.pid"};
+	static const char *const daemons[] = { "qemu.pid", "vsock.pid" };
 	int first = 0;
 
 	if (access(path, F_OK) < 0 && errno != ENOENT)
 		return err_sys(err, -errno, "run directory %s", path);
 
-	/* The shim first: nothing else appears once it is gone. It may have removed everything itself by then. */
+	/* The shim first: nothing else appears once it is gone. It may have removed everything
+	 * itself by then. */
 	int r = end_recorded(path, "shim.pid", grace_ms);
 
 	if (r < 0)

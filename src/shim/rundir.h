@@ -9,15 +9,19 @@ struct err;
 struct shim_config;
 
 /*
- * The run directory of a sandbox: everything that the sandbox owns on the host is recorded in it before it exists, so that
- * rundir_clean() finds and removes it after the shim was killed at any instruction.
+ * The run directory of a sandbox: everything that the sandbox owns on the host is recorded in it
+ * before it exists, so that rundir_clean() finds and removes it after the shim was killed at any
+ * instruction.
  *
  *   <run_dir>/<key>/		0700; key = the first 32 hex digits of the socket's name
  *     socket			path of the ttrpc socket
  *     scratch			path of the sandbox's directory of scratch images
- *     shim.pid, qemu.pid, vsock.pid	"<pid> <start time>": /proc/<pid>/stat field 22, which makes a pid unmistakable
+ *     shim.pid, qemu.pid, vsock.pid
+ *				"<pid> <start time>": field 22 of /proc/<pid>/stat makes a pid
+ *				unmistakable
  *     options			what start was given on stdin
- *     shares/, work/		mount points; the mounts are in the shim's own mount namespace and end with it
+ *     shares/, work/		mount points; the mounts are in the shim's own mount namespace and
+ *				end with it
  */
 
 /**
@@ -42,16 +46,20 @@ struct rundir {
  *
  * Return: 0, or -ERR_INVALID when the socket's path would be too long
  */
-int rundir_init(struct rundir *r, const struct shim_config *config, const char *socket_dir, const char *address,
-		const char *namespace, const char *group, struct err *err);
+int rundir_init(struct rundir *r, const struct shim_config *config, const char *socket_dir,
+		const char *address, const char *namespace, const char *group, struct err *err);
 void rundir_free(struct rundir *r);
 
-/** rundir_create() - make it and write its records; an existing one of a dead sandbox is cleaned first; Return: 0 or a negative code */
+/**
+ * rundir_create() - make it and write its records; an existing one of a dead sandbox is cleaned
+ * first; Return: 0 or a negative code
+ */
 int rundir_create(const struct rundir *r, struct err *err);
 /** rundir_record_pid() - write <name>.pid for a process; Return: 0 or negative errno */
 int rundir_record_pid(const char *path, const char *name, pid_t pid);
 /**
- * rundir_clean() - end every recorded process and remove every recorded thing; idempotent, absent is success
+ * rundir_clean() - end every recorded process and remove every recorded thing; idempotent, absent
+ * is success
  * @path:	the run directory
  * @grace_ms:	how long the shim may take to end by itself after SIGTERM; 0 kills at once
  *

@@ -26,10 +26,17 @@
 #include "wire/ttrpc.h"
 
 /*
- * A server that nobody knows ends by itself: when no task was created within a minute of the last connection's end, or when
- * its bundle is gone and nobody is connected. That containerd is away is no reason.
+ * A server that nobody knows ends by itself: when no task was created within a minute of the last
+ * connection's end, or when its bundle is gone and nobody is connected. That containerd is away is
+ * no reason.
  */
-enum { IDLE_CHECK_SEC = 5, IDLE_MAX_SEC = 60, FLUSH_SEC = 2, DRAIN_MS = 3000, OPTIONS_MAX = 4 << 20 };
+enum {
+	IDLE_CHECK_SEC = 5,
+	IDLE_MAX_SEC = 60,
+	FLUSH_SEC = 2,
+	DRAIN_MS = 3000,
+	OPTIONS_MAX = 4 << 20
+};
 
 /**
  * struct serving - the process
@@ -54,14 +61,16 @@ struct serving {
 
 static void open_log(const struct serving *s)
 {
-	/* containerd holds the fifo open for reading and writing; a client that made none gets no log. */
+	/* containerd holds the fifo open for reading and writing; a client that made none gets no
+	 * log. */
 	int fd = open("log", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd >= 0) {
 		dup2(fd, STDERR_FILENO);
 		close(fd);
 	}
-	log_init(fd >= 0 ? STDERR_FILENO : -EBADF, s->args->debug ? LOG_DEBUG : s->config.log_level);
+	log_init(fd >= 0 ? STDERR_FILENO : -EBADF,
+		 s->args->debug ? LOG_DEBUG : s->config.log_level);
 	log_set_sandbox(s->args->id);
 }
 
@@ -101,7 +110,7 @@ static int make_directories(struct serving *s, struct err *err)
 	return 0;
 }
 
-static const char *const level_names[] = {"trace", "debug", "info", "warn", "error"};
+static const char *const level_names[] = { "trace", "debug", "info", "warn", "error" };
 
 static void fill_options(struct serving *s)
 {
@@ -126,7 +135,8 @@ static void fill_options(struct serving *s)
 			.transport = c->transport,
 			.cpus = c->cpus,
 			.memory_mb = c->memory_mb,
-			/* CIDs are of this host's namespace of vhost; pids are unique in it and 0 to 2 are taken. */
+			/* CIDs are of this host's namespace of vhost; pids are unique in it and 0
+			 * to 2 are taken. */
 			.cid = (uint32_t)getpid() + 3,
 			.kernel_args = c->kernel_args,
 			.log_level = level_names[s->args->debug ? LOG_DEBUG : c->log_level],
@@ -156,8 +166,8 @@ static CO void wind_up(void *arg)
 		CO_LIMIT(FLUSH_SEC * USEC_PER_SEC);
 		ttrpc_server_flush(s->server);
 	}
-	/* Handlers that are still under way were cancelled; they need the service until they have returned. What is left
-	 * then, beside this one, is the publisher's coroutine. */
+	/* Handlers that are still under way were cancelled; they need the service until they have
+	 * returned. What is left then, beside this one, is the publisher's coroutine. */
 	s->server = ttrpc_server_free(s->server);
 	await_coroutines(2);
 	s->service = service_free(s->service);
@@ -227,7 +237,7 @@ static void say_ready(void)
 
 static int serve(struct serving *s, struct err *err)
 {
-	static const int signals[] = {SIGTERM, SIGINT, SIGUSR1};
+	static const int signals[] = { SIGTERM, SIGINT, SIGUSR1 };
 	int r = loop_init();
 
 	if (r < 0)
@@ -277,7 +287,7 @@ static int prepare(struct serving *s, struct err *err)
 
 int shim_serve(const struct shim_args *args, struct err *err)
 {
-	_cleanup_(serving_free) struct serving s = {.args = args};
+	_cleanup_(serving_free) struct serving s = { .args = args };
 
 	fcntl(SHIM_SOCKET_FD, F_SETFD, FD_CLOEXEC);
 	fcntl(SHIM_STATUS_FD, F_SETFD, FD_CLOEXEC);

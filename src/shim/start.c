@@ -146,9 +146,18 @@ static void exec_serve(const struct starting *s, int gate, int status)
 		setenv("TTRPC_ADDRESS", s->boot.events, 1);
 
 	bool debug = a->debug || s->boot.debug;
-	const char *argv[] = {"containerd-shim-lcow-v2", "-namespace", a->namespace, "-id", s->group, "-address",
-			      a->address ? a->address : "", "-socket", s->dir.socket, debug ? "-debug" : "serve",
-			      debug ? "serve" : NULL, NULL};
+	const char *argv[] = { "containerd-shim-lcow-v2",
+			       "-namespace",
+			       a->namespace,
+			       "-id",
+			       s->group,
+			       "-address",
+			       a->address ? a->address : "",
+			       "-socket",
+			       s->dir.socket,
+			       debug ? "-debug" : "serve",
+			       debug ? "serve" : NULL,
+			       NULL };
 
 	execv("/proc/self/exe", (char *const *)(const void *)argv);
 	_exit(127);
@@ -171,7 +180,7 @@ static int await_ready(pid_t pid, int status, struct err *err)
 {
 	char text[ERR_TEXT_MAX];
 	size_t len = 0;
-	struct pollfd p = {.fd = status, .events = POLLIN};
+	struct pollfd p = { .fd = status, .events = POLLIN };
 
 	while (len < sizeof(text) - 1 && poll(&p, 1, READY_WAIT_MS) > 0) {
 		ssize_t n = read(status, text + len, sizeof(text) - 1 - len);
@@ -185,7 +194,8 @@ static int await_ready(pid_t pid, int status, struct err *err)
 		return 0;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	return err_set(err, -ERR_UNAVAILABLE, "%s", len ? text : "the shim ended, or did not get ready in 20 s");
+	return err_set(err, -ERR_UNAVAILABLE, "%s",
+		       len ? text : "the shim ended, or did not get ready in 20 s");
 }
 
 static int spawn_serve(struct starting *s, struct err *err)
@@ -226,19 +236,22 @@ static int spawn_serve(struct starting *s, struct err *err)
 static int answer(const struct starting *s, struct err *err)
 {
 	_cleanup_free_ char *address = str_printf("unix://%s", s->dir.socket);
-	_cleanup_buf_ struct buf text = {0};
+	_cleanup_buf_ struct buf text = { 0 };
 	int r = file_write("address", address, strlen(address), 0600);
 
 	if (r < 0)
 		return err_sys(err, r, "write the bundle's address file");
-	bootstrap_answer_text(bootstrap_answer_form(&s->boot, getenv("MAX_SHIM_VERSION"), s->cwd), address, &text);
+	bootstrap_answer_text(bootstrap_answer_form(&s->boot, getenv("MAX_SHIM_VERSION"), s->cwd),
+			      address, &text);
 	r = fd_write_all(STDOUT_FILENO, text.data, text.len);
 	return r < 0 ? err_sys(err, r, "answer containerd") : 0;
 }
 
 int shim_start(const struct shim_args *args, struct err *err)
 {
-	_cleanup_(starting_free) struct starting s = {.args = args, .lock = -EBADF, .socket = -EBADF};
+	_cleanup_(starting_free) struct starting s = { .args = args,
+						       .lock = -EBADF,
+						       .socket = -EBADF };
 	_cleanup_free_ char *t0 = str_printf("%" PRIu64, time_mono());
 
 	setenv("LCOW_START_USEC", t0, 1);

@@ -16,10 +16,10 @@
 #include "vmm/vmm_priv.h"
 
 /*
- * That /dev/kvm opens proves nothing: on hosts that are virtual machines themselves KVM may start a guest that never
- * gets anywhere. So the kernel is booted once without an initrd; it panics for want of a root file
- * system, says so on its
- * console and resets, by which QEMU ends. A triple fault resets as well, hence the text.
+ * That /dev/kvm opens proves nothing: on hosts that are virtual machines themselves KVM may start a
+ * guest that never gets anywhere. So the kernel is booted once without an initrd; it panics for
+ * want of a root file system, says so on its console and resets, by which QEMU ends. A triple fault
+ * resets as well, hence the text.
  */
 #define PROBE_USEC (5 * USEC_PER_SEC)
 #define PROBE_TEXT "Kernel panic"
@@ -41,12 +41,15 @@ static int key_file(struct buf *b, const char *path)
 
 	if (stat(path, &st) < 0)
 		return -errno;
-	buf_addf(b, "%s %lld %lld.%09ld\n", path, (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-		 st.st_mtim.tv_nsec);
+	buf_addf(b, "%s %lld %lld.%09ld\n", path, (long long)st.st_size,
+		 (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	return 0;
 }
 
-/** probe_key() - what the verdict depends on: QEMU, the kernel of the guest, and this boot of the host */
+/**
+ * probe_key() - what the verdict depends on: QEMU, the kernel of the guest, and this boot of the
+ * host
+ */
 static int probe_key(const char *qemu, const char *kernel, char ret[65])
 {
 	_cleanup_buf_ struct buf b = { 0 };
@@ -65,13 +68,17 @@ static int probe_key(const char *qemu, const char *kernel, char ret[65])
 	return 0;
 }
 
-/** cache_read() - Return: the accelerator, VM_ACCEL_AUTO when nothing (or nothing of this key) is known */
+/**
+ * cache_read() - Return: the accelerator, VM_ACCEL_AUTO when nothing (or nothing of this key) is
+ * known
+ */
 static enum vm_accel cache_read(const char *path, const char *key)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t len;
 
-	if (!path || file_read(path, 256, &text, &len) < 0 || len < 65 || memcmp(text, key, 64) != 0)
+	if (!path || file_read(path, 256, &text, &len) < 0 || len < 65 ||
+	    memcmp(text, key, 64) != 0)
 		return VM_ACCEL_AUTO;
 	if (str_eq(text + 64, " kvm\n"))
 		return VM_ACCEL_KVM;
@@ -80,14 +87,18 @@ static enum vm_accel cache_read(const char *path, const char *key)
 
 static void cache_write(const char *path, const char *key, enum vm_accel accel)
 {
-	_cleanup_free_ char *text = str_printf("%s %s\n", key, accel == VM_ACCEL_KVM ? "kvm" : "tcg");
+	_cleanup_free_ char *text =
+		str_printf("%s %s\n", key, accel == VM_ACCEL_KVM ? "kvm" : "tcg");
 	int r = path ? file_write(path, text, strlen(text), 0644) : 0;
 
 	if (r < 0)
 		log_warn("keep the accelerator's verdict in %s: %s", path, strerror(-r));
 }
 
-/** probe_run() - whether KVM runs the guest's kernel; Return: 1, 0, or negative errno when that was not found out */
+/**
+ * probe_run() - whether KVM runs the guest's kernel; Return: 1, 0, or negative errno when that was
+ * not found out
+ */
 CO static int probe_run(const char *qemu, const char *kernel)
 {
 	const char *const argv[] = { qemu,
@@ -126,7 +137,8 @@ CO static int probe_run(const char *qemu, const char *kernel)
 		return r;
 	if (r == 0 && output && strstr(output, PROBE_TEXT))
 		return 1;
-	log_info("KVM does not run the guest's kernel here: %s", r == 0 ? "it ended without a word" : e.text);
+	log_info("KVM does not run the guest's kernel here: %s",
+		 r == 0 ? "it ended without a word" : e.text);
 	return 0;
 }
 
@@ -152,7 +164,8 @@ CO static int probe(const struct vm_config *cfg, enum vm_accel *ret, struct err 
 	return 0;
 }
 
-CO int accel_choose(const struct vm_config *cfg, const char *kvm, const char *pvm, enum vm_accel *ret, struct err *err)
+CO int accel_choose(const struct vm_config *cfg, const char *kvm, const char *pvm,
+		    enum vm_accel *ret, struct err *err)
 {
 	int r;
 

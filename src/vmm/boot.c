@@ -12,8 +12,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-enum { CONF_MAX = 64 << 10,
-       HEAD_MAX = 0x206 };
+enum { CONF_MAX = 64 << 10, HEAD_MAX = 0x206 };
 
 #define REMEDY "; make the directory with uvm/build, or set boot_files to one that is complete"
 
@@ -40,7 +39,8 @@ static int set_transports(struct reader *rd, const char *value)
 		else if (str_eq(words[i], "vsock"))
 			rd->b->vsock = true;
 		else
-			return err_set(rd->err, -ERR_INVALID, "%s: transports: \"%s\" is neither serial nor vsock",
+			return err_set(rd->err, -ERR_INVALID,
+				       "%s: transports: \"%s\" is neither serial nor vsock",
 				       rd->path, words[i]);
 	}
 	if (!rd->b->serial && !rd->b->vsock)
@@ -51,7 +51,8 @@ static int set_transports(struct reader *rd, const char *value)
 static int set_shares(struct reader *rd, const char *value)
 {
 	if (!str_eq(value, "virtio") && !str_eq(value, "port"))
-		return err_set(rd->err, -ERR_INVALID, "%s: shares: \"%s\" is neither virtio nor port", rd->path, value);
+		return err_set(rd->err, -ERR_INVALID,
+			       "%s: shares: \"%s\" is neither virtio nor port", rd->path, value);
 	rd->b->virtio_shares = str_eq(value, "virtio");
 	return 0;
 }
@@ -115,18 +116,23 @@ static int conf_read(const char *dir, struct boot_files *b, struct err *err)
 	if (rd.code < 0)
 		return err_wrap(err, rd.code, "boot files");
 	if (r > 0)
-		return err_set(err, -ERR_INVALID, "boot files: %s: line %d is neither a section, a key nor a comment",
+		return err_set(err, -ERR_INVALID,
+			       "boot files: %s: line %d is neither a section, a key nor a comment",
 			       path, r);
 	if (r < 0)
 		return err_set(err, -ENOMEM, "boot files: read %s: out of memory", path);
 	if (!b->kernel)
-		return err_set(err, -ERR_INVALID, "boot files: %s names no kernel in its section [boot]", path);
+		return err_set(err, -ERR_INVALID,
+			       "boot files: %s names no kernel in its section [boot]", path);
 	return 0;
 }
 
-/** file_resolve() - make *@path absolute; it must be a regular file below @dir; its first bytes go to @head */
-static int file_resolve(const char *dir, int dirfd, const char *what, char **path, uint8_t *head, size_t *ret_len,
-			struct err *err)
+/**
+ * file_resolve() - make *@path absolute; it must be a regular file below @dir; its first bytes go
+ * to @head
+ */
+static int file_resolve(const char *dir, int dirfd, const char *what, char **path, uint8_t *head,
+			size_t *ret_len, struct err *err)
 {
 	_cleanup_free_ char *full = str_printf("%s/%s", dir, *path);
 	_cleanup_fd_ int fd = fd_open_in(dirfd, *path, O_RDONLY | O_NONBLOCK, 0);
@@ -134,25 +140,31 @@ static int file_resolve(const char *dir, int dirfd, const char *what, char **pat
 	ssize_t n;
 
 	if (fd == -ENOENT || fd == -ENOTDIR)
-		return err_set(err, -ERR_NOT_FOUND, "boot files: the %s %s does not exist" REMEDY, what, full);
+		return err_set(err, -ERR_NOT_FOUND, "boot files: the %s %s does not exist" REMEDY,
+			       what, full);
 	if (fd < 0)
 		return err_sys(err, fd, "boot files: open the %s %s", what, full);
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, -errno, "boot files: stat %s", full);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, -ERR_INVALID, "boot files: the %s %s is no regular file", what, full);
+		return err_set(err, -ERR_INVALID, "boot files: the %s %s is no regular file", what,
+			       full);
 	n = pread(fd, head, HEAD_MAX, 0);
 	if (n < 0)
 		return err_sys(err, -errno, "boot files: read the %s %s", what, full);
 	if (n == 0)
-		return err_set(err, -ERR_INVALID, "boot files: the %s %s is empty" REMEDY, what, full);
+		return err_set(err, -ERR_INVALID, "boot files: the %s %s is empty" REMEDY, what,
+			       full);
 	*ret_len = (size_t)n;
 	free(*path);
 	*path = TAKE_PTR(full);
 	return 0;
 }
 
-/** kernel_known() - an x86-64 ELF image, or a bzImage (Linux Documentation/arch/x86/boot.rst: "HdrS" at 0x202) */
+/**
+ * kernel_known() - an x86-64 ELF image, or a bzImage (Linux Documentation/arch/x86/boot.rst: "HdrS"
+ * at 0x202)
+ */
 static bool kernel_known(const uint8_t *head, size_t len)
 {
 	if (len >= 20 && memcmp(head, "\177ELF\2\1", 6) == 0)
@@ -160,7 +172,10 @@ static bool kernel_known(const uint8_t *head, size_t len)
 	return len >= 0x206 && memcmp(head + 0x202, "HdrS", 4) == 0;
 }
 
-/** initrd_known() - what the kernel unpacks (Documentation/driver-api/early-userspace/buffer-format.rst) */
+/**
+ * initrd_known() - what the kernel unpacks
+ * (Documentation/driver-api/early-userspace/buffer-format.rst)
+ */
 static bool initrd_known(const uint8_t *head, size_t len)
 {
 	static const struct {
@@ -193,7 +208,8 @@ static int files_check(const char *dir, int dirfd, struct boot_files *b, struct 
 		return r;
 	if (!kernel_known(head, len))
 		return err_set(err, -ERR_INVALID,
-			       "boot files: the kernel %s is neither an x86-64 ELF image nor a bzImage" REMEDY,
+			       "boot files: the kernel %s is neither an x86-64 ELF image nor a "
+			       "bzImage" REMEDY,
 			       b->kernel);
 	if (!b->initrd)
 		return 0;
@@ -202,7 +218,8 @@ static int files_check(const char *dir, int dirfd, struct boot_files *b, struct 
 		return r;
 	if (!initrd_known(head, len))
 		return err_set(err, -ERR_INVALID,
-			       "boot files: the initrd %s is no cpio archive (new ASCII format; gzip, zstd, lz4 or "
+			       "boot files: the initrd %s is no cpio archive (new ASCII format; "
+			       "gzip, zstd, lz4 or "
 			       "xz)" REMEDY,
 			       b->initrd);
 	return 0;
@@ -216,7 +233,8 @@ int boot_files_load(const char *dir, struct boot_files *ret, struct err *err)
 	int r;
 
 	if (!full && (errno == ENOENT || errno == ENOTDIR))
-		return err_set(err, -ERR_NOT_FOUND, "boot files: the directory %s does not exist" REMEDY, dir);
+		return err_set(err, -ERR_NOT_FOUND,
+			       "boot files: the directory %s does not exist" REMEDY, dir);
 	if (!full)
 		return err_sys(err, -errno, "boot files: %s", dir);
 	dirfd = open(full, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -26,10 +26,12 @@ int channel_listen(struct channel *c, uint32_t port, struct channel_listener **r
 	int r;
 
 	if (c->closed)
-		return err_set(err, -ERR_UNAVAILABLE, "listen on port %u: the guest channel has ended", port);
+		return err_set(err, -ERR_UNAVAILABLE,
+			       "listen on port %u: the guest channel has ended", port);
 	LIST_FOR_EACH(it, &c->listeners)
 		if (LIST_ENTRY(it, struct channel_listener, link)->port == port)
-			return err_set(err, -EADDRINUSE, "listen on port %u: somebody does so already", port);
+			return err_set(err, -EADDRINUSE,
+				       "listen on port %u: somebody does so already", port);
 	l = NEW0(struct channel_listener);
 	l->channel = c;
 	l->port = port;
@@ -68,7 +70,8 @@ int channel_accept(struct channel_listener *l, int *ret_fd)
 void channel_deliver(struct channel_listener *l, int fd)
 {
 	if (l->n_fds == CHANNEL_BACKLOG) {
-		log_warn("guest channel: port %u: %d streams wait, one more is refused", l->port, CHANNEL_BACKLOG);
+		log_warn("guest channel: port %u: %d streams wait, one more is refused", l->port,
+			 CHANNEL_BACKLOG);
 		fd_close(fd);
 		return;
 	}

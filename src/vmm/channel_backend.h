@@ -12,12 +12,14 @@
 struct err;
 struct loop_watch;
 
-/* Streams that wait for channel_accept(); further ones are reset: a guest cannot fill our fd table */
+/* Streams that wait for channel_accept(); further ones are reset: a guest cannot fill our fd table
+ * */
 enum { CHANNEL_BACKLOG = 128 };
 
 /**
  * struct channel_ops - a transport
- * @listen:	begin to deliver streams to a listener by channel_deliver(); 0 or a negative code with text
+ * @listen:	begin to deliver streams to a listener by channel_deliver(); 0 or a negative code
+ *		with text
  * @unlisten:	stop it
  * @close:	reset every stream, where the transport can
  * @free:	free what the transport owns
@@ -63,27 +65,36 @@ struct channel_listener {
 void channel_init(struct channel *c, const struct channel_ops *ops);
 /** channel_deliver() - hand a new non-blocking stream to its listener, which takes it over */
 void channel_deliver(struct channel_listener *l, int fd);
-/** channel_socket_watch() - deliver what @fd (taken over in every case) accepts; Return: 0 or negative errno */
+/**
+ * channel_socket_watch() - deliver what @fd (taken over in every case) accepts; Return: 0 or
+ * negative errno
+ */
 int channel_socket_watch(struct channel_listener *l, int fd);
 /** channel_socket_unwatch() - undo it */
 void channel_socket_unwatch(struct channel_listener *l);
-/** channel_free() - close and free; listeners stay valid, but get nothing any more; NULL is fine; Return: NULL */
+/**
+ * channel_free() - close and free; listeners stay valid, but get nothing any more; NULL is fine;
+ * Return: NULL
+ */
 struct channel *channel_free(struct channel *c);
 
 /**
  * channel_serial_new() - streams of the port multiplexer
- * @fd:		non-blocking byte channel to the guest's virtio-serial port, taken over in every case
+ * @fd:		non-blocking byte channel to the guest's virtio-serial port, taken over in every
+ *		case
  */
 int channel_serial_new(int fd, struct channel **ret, struct err *err);
 
 /**
- * channel_vsock_new() - AF_VSOCK on the host (vsock(7)); ports are the whole host's, so one VM at a time can use a port
+ * channel_vsock_new() - AF_VSOCK on the host (vsock(7)); ports are the whole host's, so one VM at a
+ * time can use a port
  * @cid:	streams of other guests are refused
  */
 int channel_vsock_new(uint32_t cid, struct channel **ret, struct err *err);
 
 /**
- * channel_unix_new() - unix sockets <path>_<port>, as Firecracker and rust-vmm's vhost-device-vsock dial them
+ * channel_unix_new() - unix sockets <path>_<port>, as Firecracker and rust-vmm's vhost-device-vsock
+ * dial them
  * @uid, @gid:	owner of the sockets: whom the daemon runs as
  */
 int channel_unix_new(const char *path, uid_t uid, gid_t gid, struct channel **ret, struct err *err);

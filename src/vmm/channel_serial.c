@@ -70,7 +70,8 @@ static void on_broken(int why, void *arg)
 
 	/* QEMU's death with something unread is a reset, and none of the channel's faults. */
 	if (why < 0 && why != -ECONNRESET && !s->channel.closed)
-		log_warn("guest channel: %s", why == -EBADMSG ? "the guest broke the protocol" : strerror(-why));
+		log_warn("guest channel: %s",
+			 why == -EBADMSG ? "the guest broke the protocol" : strerror(-why));
 	channel_close(&s->channel);
 }
 

@@ -23,7 +23,8 @@ static int unix_listen(struct channel *c, struct channel_listener *l, struct err
 	int fd, r;
 
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return err_set(err, -ENAMETOOLONG, "the path %s is too long for a unix socket", path);
+		return err_set(err, -ENAMETOOLONG, "the path %s is too long for a unix socket",
+			       path);
 	fd = sock_unix_listen(path, 0600);
 	if (fd < 0)
 		return err_sys(err, fd, "%s", path);
@@ -48,9 +49,7 @@ static void unix_unlisten(struct channel *c, struct channel_listener *l)
 }
 
 /* The streams' other ends are the daemon's, which ends with the VM. */
-static void unix_close(struct channel *c)
-{
-}
+static void unix_close(struct channel *c) {}
 
 static void unix_free(struct channel *c)
 {

@@ -31,7 +31,8 @@ static void on_connection(int listener, uint32_t events, void *arg)
 		return;
 	}
 	if (peer.svm_cid != v->cid) {
-		log_warn("guest channel: port %u: refused a stream of CID %u", l->port, peer.svm_cid);
+		log_warn("guest channel: port %u: refused a stream of CID %u", l->port,
+			 peer.svm_cid);
 		fd_close(fd);
 		return;
 	}
@@ -40,7 +41,9 @@ static void on_connection(int listener, uint32_t events, void *arg)
 
 static int vsock_listen(struct channel *c, struct channel_listener *l, struct err *err)
 {
-	struct sockaddr_vm addr = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = l->port };
+	struct sockaddr_vm addr = { .svm_family = AF_VSOCK,
+				    .svm_cid = VMADDR_CID_ANY,
+				    .svm_port = l->port };
 	_cleanup_fd_ int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int r;
 
@@ -48,7 +51,8 @@ static int vsock_listen(struct channel *c, struct channel_listener *l, struct er
 		return err_sys(err, -errno, "AF_VSOCK socket");
 	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		if (errno == EADDRINUSE)
-			return err_set(err, -EADDRINUSE, "AF_VSOCK port in use on this host, perhaps by another VM");
+			return err_set(err, -EADDRINUSE,
+				       "AF_VSOCK port in use on this host, perhaps by another VM");
 		return err_sys(err, -errno, "bind AF_VSOCK");
 	}
 	if (listen(fd, CHANNEL_BACKLOG) < 0)
@@ -66,9 +70,7 @@ static void vsock_unlisten(struct channel *c, struct channel_listener *l)
 }
 
 /* The kernel resets the streams of a guest that has gone. */
-static void vsock_close(struct channel *c)
-{
-}
+static void vsock_close(struct channel *c) {}
 
 static void vsock_free(struct channel *c)
 {

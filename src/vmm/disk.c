@@ -69,7 +69,8 @@ static struct json_object *node_args(const struct names *n, bool read_only, bool
 	return o;
 }
 
-static struct json_object *device_args(const struct names *n, unsigned controller, unsigned lun, const char *serial)
+static struct json_object *device_args(const struct names *n, unsigned controller, unsigned lun,
+				       const char *serial)
 {
 	struct json_object *o = json_object_new_object();
 	char bus[16];
@@ -120,7 +121,8 @@ static int image_open(void *arg)
 	struct stat st;
 
 	/* Non-blocking, for a fifo would wait for its other end. */
-	fd = open(im->path, (im->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	fd = open(im->path,
+		  (im->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
@@ -165,8 +167,8 @@ CO static int device_remove(struct vmm *v, const struct names *n, struct slot *s
 }
 
 /**
- * slot_undo() - from whatever step the slot is at down to empty; stops at the first failure, to be tried again
- * from there
+ * slot_undo() - from whatever step the slot is at down to empty; stops at the first failure, to be
+ * tried again from there
  */
 CO static int slot_undo(struct vmm *v, const struct names *n, struct slot *s, struct err *err)
 {
@@ -196,12 +198,14 @@ CO static int slot_undo(struct vmm *v, const struct names *n, struct slot *s, st
 	return 0;
 }
 
-CO static int slot_fill(struct vmm *v, const struct names *n, struct slot *s, const struct image *im,
-			unsigned controller, unsigned lun, const char *serial, struct err *err)
+CO static int slot_fill(struct vmm *v, const struct names *n, struct slot *s,
+			const struct image *im, unsigned controller, unsigned lun,
+			const char *serial, struct err *err)
 {
 	int r;
 
-	/* Each step counts before its answer: when that is lost, the undoing of what never was is harmless. */
+	/* Each step counts before its answer: when that is lost, the undoing of what never was is
+	 * harmless. */
 	s->step = SLOT_FILE;
 	r = file_add(v, n, im->fd, err);
 	if (r < 0)
@@ -214,18 +218,22 @@ CO static int slot_fill(struct vmm *v, const struct names *n, struct slot *s, co
 	return vmm_call(v, "device_add", device_args(n, controller, lun, serial), -EBADF, err);
 }
 
-static int slot_find(struct vmm *v, unsigned controller, unsigned lun, struct slot **ret, struct err *err)
+static int slot_find(struct vmm *v, unsigned controller, unsigned lun, struct slot **ret,
+		     struct err *err)
 {
 	if (controller >= VM_SCSI_CONTROLLERS || lun >= VM_SCSI_LUNS)
-		return err_set(err, -ERR_INVALID, "disk %u:%u: there are %d controllers with %d LUNs each",
-			       controller, lun, VM_SCSI_CONTROLLERS, VM_SCSI_LUNS);
+		return err_set(err, -ERR_INVALID,
+			       "disk %u:%u: there are %d controllers with %d LUNs each", controller,
+			       lun, VM_SCSI_CONTROLLERS, VM_SCSI_LUNS);
 	*ret = &v->slots[controller][lun];
 	if ((*ret)->busy)
-		return err_set(err, -ERR_STATE, "disk %u:%u: another operation is under way", controller, lun);
+		return err_set(err, -ERR_STATE, "disk %u:%u: another operation is under way",
+			       controller, lun);
 	return 0;
 }
 
-CO int vmm_disk_add(struct vmm *v, unsigned controller, unsigned lun, const struct vmm_disk *disk, struct err *err)
+CO int vmm_disk_add(struct vmm *v, unsigned controller, unsigned lun, const struct vmm_disk *disk,
+		    struct err *err)
 {
 	struct image im = { .path = disk->path, .read_only = disk->read_only, .fd = -EBADF };
 	struct names n;
@@ -235,7 +243,8 @@ CO int vmm_disk_add(struct vmm *v, unsigned controller, unsigned lun, const stru
 	if (r < 0)
 		return r;
 	if (!vmm_running(v))
-		return err_set(err, -ERR_UNAVAILABLE, "disk %u:%u: the VM is not running", controller, lun);
+		return err_set(err, -ERR_UNAVAILABLE, "disk %u:%u: the VM is not running",
+			       controller, lun);
 	if (s->step != SLOT_EMPTY)
 		return err_set(err, -ERR_EXISTS, "disk %u:%u: the LUN is taken", controller, lun);
 	s->busy = true;

@@ -59,11 +59,12 @@ struct jail {
 
 #define CAP_BIT(cap) (1ull << (cap))
 /*
- * A 9p server creates, reads and changes files of every user. CAP_MKNOD is not among them: a guest could make nodes of
- * the host's devices.
+ * A 9p server creates, reads and changes files of every user. CAP_MKNOD is not among them: a guest
+ * could make nodes of the host's devices.
  */
 static const uint64_t share_capabilities = CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) |
-					   CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID);
+					   CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_FOWNER) |
+					   CAP_BIT(CAP_FSETID);
 
 static int last_capability(void)
 {
@@ -77,8 +78,8 @@ static int last_capability(void)
 	return str_u64(text, &n) == 0 && n < 64 ? (int)n : CAP_LAST_CAP;
 }
 
-int jail_new(const char *root, uid_t uid, gid_t gid, bool share_caps, const char *pid_file, struct jail **ret,
-	     struct err *err)
+int jail_new(const char *root, uid_t uid, gid_t gid, bool share_caps, const char *pid_file,
+	     struct jail **ret, struct err *err)
 {
 	struct jail *j = NEW0(struct jail);
 
@@ -130,13 +131,15 @@ static struct step *step_add(struct jail *j, const char *path, bool dir)
 
 	j->steps = mem_resize(j->steps, j->n_steps + 1, sizeof(*j->steps));
 	s = &j->steps[j->n_steps++];
-	*s = (struct step){ .path = mem_strdup(path), .target = str_printf("%s%s", j->root, path), .dir = dir };
+	*s = (struct step){ .path = mem_strdup(path),
+			    .target = str_printf("%s%s", j->root, path),
+			    .dir = dir };
 	return s;
 }
 
 /**
- * parents_add() - make the directories above @path; false when one of them was bound, and @path is thus in the
- * jail already
+ * parents_add() - make the directories above @path; false when one of them was bound, and @path is
+ * thus in the jail already
  */
 static bool parents_add(struct jail *j, const char *path)
 {
@@ -240,7 +243,10 @@ uint64_t jail_clone_flags(void)
 
 /* --- in the child: async-signal-safe calls only --- */
 
-/** pid_record() - "<pid> <start time>" as the host counts, read from the host's /proc, which is still there */
+/**
+ * pid_record() - "<pid> <start time>" as the host counts, read from the host's /proc, which is
+ * still there
+ */
 static int pid_record(int fd)
 {
 	char text[1024], *p, *end;
@@ -300,9 +306,11 @@ static int step_make(const struct step *s)
 	if (!s->bind)
 		return 0;
 	/* The shares bring those along that are there already; nothing else has a reason to. */
-	if (mount(s->path, s->target, NULL, MS_BIND | (s->how == JAIL_SHARES ? MS_REC : 0), NULL) < 0)
+	if (mount(s->path, s->target, NULL, MS_BIND | (s->how == JAIL_SHARES ? MS_REC : 0), NULL) <
+	    0)
 		return -errno;
-	if (mount(NULL, s->target, NULL, (unsigned long)(MS_REMOUNT | MS_BIND | mount_flags(s)), NULL) < 0)
+	if (mount(NULL, s->target, NULL, (unsigned long)(MS_REMOUNT | MS_BIND | mount_flags(s)),
+		  NULL) < 0)
 		return -errno;
 	return 0;
 }
@@ -322,14 +330,16 @@ static int root_make(const struct jail *j)
 	}
 	/* QEMU's 9p server changes modes by /proc/self/fd. */
 	if (mkdir(j->proc, 0555) < 0 ||
-	    mount("proc", j->proc, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid,hidepid=invisible") < 0)
+	    mount("proc", j->proc, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "subset=pid,hidepid=invisible") < 0)
 		return -errno;
 	if (chdir(j->root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
 		return -errno;
 	/* The old root lies over the new one now. */
 	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return -errno;
-	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
+	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) <
+	    0)
 		return -errno;
 	return 0;
 }
@@ -360,10 +370,12 @@ static int privileges_drop(const struct jail *j)
 	for (int cap = 0; cap <= j->last_cap; cap++)
 		if (!(j->caps & CAP_BIT(cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
 			return -errno;
-	/* Uid 0 alone is worth nothing, and neither it nor a change of uid shall ever bring capabilities back. */
+	/* Uid 0 alone is worth nothing, and neither it nor a change of uid shall ever bring
+	 * capabilities back. */
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS) < 0)
 		return -errno;
-	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, j->gid, j->gid, j->gid) < 0 ||
+	if (syscall(SYS_setgroups, 0, NULL) < 0 ||
+	    syscall(SYS_setresgid, j->gid, j->gid, j->gid) < 0 ||
 	    syscall(SYS_setresuid, j->uid, j->uid, j->uid) < 0)
 		return -errno;
 	for (int i = 0; i < 2; i++) {
@@ -373,7 +385,8 @@ static int privileges_drop(const struct jail *j)
 	if (syscall(SYS_capset, &head, data) < 0)
 		return -errno;
 	for (int cap = 0; cap <= j->last_cap; cap++)
-		if ((j->caps & CAP_BIT(cap)) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+		if ((j->caps & CAP_BIT(cap)) &&
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
 			return -errno;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }

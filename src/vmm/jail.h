@@ -9,10 +9,10 @@
 struct err;
 
 /*
- * Where QEMU (and its vsock daemon) runs: mount, pid, ipc, net and uts namespaces of its own, a root
- * directory that holds
- * nothing but what was bound into it, an unprivileged user with the few capabilities that a share needs, and no new
- * privileges. Everything is prepared before the fork, for the child may not allocate.
+ * Where QEMU (and its vsock daemon) runs: mount, pid, ipc, net and uts namespaces of its own, a
+ * root directory that holds nothing but what was bound into it, an unprivileged user with the few
+ * capabilities that a share needs, and no new privileges. Everything is prepared before the fork,
+ * for the child may not allocate.
  */
 struct jail;
 
@@ -33,8 +33,8 @@ enum jail_bind {
  *
  * Return: 0 or a negative code with text
  */
-int jail_new(const char *root, uid_t uid, gid_t gid, bool share_caps, const char *pid_file, struct jail **ret,
-	     struct err *err);
+int jail_new(const char *root, uid_t uid, gid_t gid, bool share_caps, const char *pid_file,
+	     struct jail **ret, struct err *err);
 /** jail_free() - NULL is fine; Return: NULL */
 struct jail *jail_free(struct jail *j);
 static inline void jail_freep(struct jail **j)
@@ -43,20 +43,20 @@ static inline void jail_freep(struct jail **j)
 }
 
 /**
- * jail_add() - let @path (absolute; symlinks are followed) appear under the same name; Return: 0 or a negative
- * code with text
+ * jail_add() - let @path (absolute; symlinks are followed) appear under the same name; Return: 0 or
+ * a negative code with text
  */
 int jail_add(struct jail *j, const char *path, enum jail_bind how, struct err *err);
 
 /**
- * jail_add_system() - what a program and its libraries need: /usr, the links or directories beside it, the
- * linker's cache
+ * jail_add_system() - what a program and its libraries need: /usr, the links or directories beside
+ * it, the linker's cache
  */
 int jail_add_system(struct jail *j, struct err *err);
 
 /**
- * jail_add_program() - look a program up in PATH and let it appear, if it is not below /usr; @ret_path is
- * absolute, the caller's
+ * jail_add_program() - look a program up in PATH and let it appear, if it is not below /usr;
+ * @ret_path is absolute, the caller's
  */
 int jail_add_program(struct jail *j, const char *program, char **ret_path, struct err *err);
 

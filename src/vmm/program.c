@@ -14,7 +14,9 @@ char *program_find(const char *name)
 
 	if (strchr(name, '/'))
 		return realpath(name, NULL);
-	dirs = strv_split(path ? path : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ":");
+	dirs = strv_split(path ? path
+			       : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			  ":");
 	for (size_t i = 0; dirs && dirs[i]; i++) {
 		_cleanup_free_ char *full = str_printf("%s/%s", dirs[i], name);
 		struct stat st;
@@ -27,6 +29,7 @@ char *program_find(const char *name)
 
 int program_missing(const char *name, struct err *err)
 {
-	return err_set(err, -ERR_UNAVAILABLE, "%s: no such program; install it, or set its path in the configuration",
+	return err_set(err, -ERR_UNAVAILABLE,
+		       "%s: no such program; install it, or set its path in the configuration",
 		       name);
 }

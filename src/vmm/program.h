@@ -5,8 +5,8 @@
 struct err;
 
 /**
- * program_find() - absolute path of a program, symlinks resolved, looked up in PATH unless it has a slash; NULL
- * when there is none; the caller frees it
+ * program_find() - absolute path of a program, symlinks resolved, looked up in PATH unless it has a
+ * slash; NULL when there is none; the caller frees it
  */
 char *program_find(const char *name);
 /** program_missing() - Return: -ERR_UNAVAILABLE, with a text that says what to do */

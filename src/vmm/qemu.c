@@ -25,7 +25,8 @@
 
 #define HUGE_PAGE_SIZE "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 
-/* What QEMU and the guest said last may still lie in sockets: let the loop turn a few times before the end is told. */
+/* What QEMU and the guest said last may still lie in sockets: let the loop turn a few times before
+ * the end is told. */
 enum { SETTLE_TURNS = 3 };
 #define SETTLE_USEC USEC_PER_MSEC
 
@@ -172,8 +173,8 @@ static int qemu_jail(struct vmm *v, struct jail **ret, char **ret_program, struc
 
 static int qemu_spawn(struct vmm *v, const struct ends *e, struct err *err)
 {
-	const int fds[] = { -EBADF, e->messages_child, e->messages_child,
-			    e->qmp_child, e->console_child, v->channel_fd };
+	const int fds[] = { -EBADF,       e->messages_child, e->messages_child,
+			    e->qmp_child, e->console_child,  v->channel_fd };
 	_cleanup_(jail_freep) struct jail *j = NULL;
 	_cleanup_free_ char *program = NULL;
 	_cleanup_strv_ char **argv = NULL;
@@ -203,7 +204,8 @@ static int qemu_spawn(struct vmm *v, const struct ends *e, struct err *err)
 	return 0;
 }
 
-CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd, struct err *err)
+CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd,
+		struct err *err)
 {
 	int r;
 
@@ -239,7 +241,8 @@ CO static int start_failed(struct vmm *v, int code, struct err *err)
 		int status = 0;
 
 		child_exited(v->child, &status);
-		return err_set(err, -ERR_UNAVAILABLE, "QEMU ended at once without a word, exit status %d",
+		return err_set(err, -ERR_UNAVAILABLE,
+			       "QEMU ended at once without a word, exit status %d",
 			       child_status_code(status));
 	}
 	return err_set(err, -ERR_UNAVAILABLE, "QEMU ended at once: %s", words);
@@ -304,7 +307,8 @@ bool vmm_clean_exit(const struct vmm *v)
 {
 	int status = 0;
 
-	if (!v->dead || !child_exited(v->child, &status) || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+	if (!v->dead || !child_exited(v->child, &status) || !WIFEXITED(status) ||
+	    WEXITSTATUS(status) != 0)
 		return false;
 	return str_eq(v->reason, "guest-shutdown") || str_eq(v->reason, "host-qmp-quit");
 }

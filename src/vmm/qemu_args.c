@@ -5,8 +5,8 @@
 #include "vmm/vmm.h"
 
 /*
- * PCI slots of the root bus. They are fixed so that the guest finds the SCSI controllers in our order, and so that a
- * saved VM meets the same machine again.
+ * PCI slots of the root bus. They are fixed so that the guest finds the SCSI controllers in our
+ * order, and so that a saved VM meets the same machine again.
  */
 enum {
 	SLOT_SERIAL = 0x02,
@@ -18,10 +18,12 @@ enum {
 	SLOT_PORTS = 0x10, /* eight functions */
 };
 
-enum { ROOT_PORTS = 8,
-       VIRTIO_MEM_BLOCK_MB = 2 };
+enum { ROOT_PORTS = 8, VIRTIO_MEM_BLOCK_MB = 2 };
 
-/** opt_value() - a value within a QEMU option list, where a comma is written twice; the caller frees it */
+/**
+ * opt_value() - a value within a QEMU option list, where a comma is written twice; the caller frees
+ * it
+ */
 static char *opt_value(const char *s)
 {
 	_cleanup_buf_ struct buf b = { 0 };
@@ -44,8 +46,12 @@ static void add_device(char ***v, unsigned slot, const char *device)
 	strv_addf(v, "%s,bus=pcie.0,addr=0x%x", device, slot);
 }
 
-/** word_value() - value of a %placeholder% of the agent's arguments, NULL when there is none of that name */
-static const char *word_value(const struct vm_config *cfg, const char *name, size_t len, char number[24])
+/**
+ * word_value() - value of a %placeholder% of the agent's arguments, NULL when there is none of that
+ * name
+ */
+static const char *word_value(const struct vm_config *cfg, const char *name, size_t len,
+			      char number[24])
 {
 	snprintf(number, 24, "%llu", (unsigned long long)cfg->wall_ns);
 
@@ -73,14 +79,17 @@ static void add_agent(struct buf *b, const struct vm_config *cfg)
 	while (*p) {
 		const char *end = *p == '%' ? strchr(p + 1, '%') : NULL;
 		char number[24];
-		const char *value = end ? word_value(cfg, p + 1, (size_t)(end - p - 1), number) : NULL;
+		const char *value =
+			end ? word_value(cfg, p + 1, (size_t)(end - p - 1), number) : NULL;
 
 		buf_addf(b, "%.*s", value ? (int)strlen(value) : 1, value ? value : p);
 		p = value ? end + 1 : p + 1;
 	}
 }
 
-/** kernel_line() - the image's arguments, ours, the sandbox's: later ones win; the caller frees it */
+/**
+ * kernel_line() - the image's arguments, ours, the sandbox's: later ones win; the caller frees it
+ */
 static char *kernel_line(const struct vm_config *cfg)
 {
 	_cleanup_buf_ struct buf b = { 0 };
@@ -91,8 +100,8 @@ static char *kernel_line(const struct vm_config *cfg)
 	/* A kernel that panics shall end the VM, for -no-reboot takes the reset as an end. */
 	buf_addf(&b, "console=ttyS0 panic=-1 nr_cpus=%u", cpus);
 	/*
-	 * RAM that may lie above 4 GiB makes the kernel set 64 MiB aside for devices that cannot reach it: none
-	 * here.
+	 * RAM that may lie above 4 GiB makes the kernel set 64 MiB aside for devices that cannot
+	 * reach it: none here.
 	 */
 	if (cfg->max_memory_mb > cfg->memory_mb)
 		buf_addf(&b, " swiotlb=512");
@@ -111,17 +120,18 @@ static void add_machine(char ***v, const struct vm_config *cfg)
 
 	strv_add(v, "-name");
 	strv_addf(v, "guest=%s", id);
-	add2(v, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-	for (const char *const *f =
-		     (const char *const[]){ "-nodefaults", "-no-user-config", "-no-reboot", "-S", NULL };
+	add2(v, "-sandbox",
+	     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	for (const char *const *f = (const char *const[]){ "-nodefaults", "-no-user-config",
+							   "-no-reboot", "-S", NULL };
 	     *f; f++)
 		strv_add(v, *f);
 	add2(v, "-display", "none");
 	add2(v, "-M", "q35,memory-backend=m0,vmport=off,usb=off");
 	add2(v, "-accel", kvm ? "kvm" : "tcg,tb-size=32");
 	/*
-	 * TCG: what x86-64-v2 programs ask for, which costs nothing, unlike "max" (0.3 s); and rdrand, so that the
-	 * kernel's random numbers are ready from the start.
+	 * TCG: what x86-64-v2 programs ask for, which costs nothing, unlike "max" (0.3 s); and
+	 * rdrand, so that the kernel's random numbers are ready from the start.
 	 */
 	add2(v, "-cpu", kvm ? "host" : "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand");
 	/* SeaBIOS would start drivers for disks that nobody boots from: 0.3 s. */
@@ -139,16 +149,16 @@ static bool memory_grows(const struct vm_config *cfg)
 }
 
 /**
- * backend() - memory that another process maps when it serves a device; otherwise private, which can
- * be saved and cloned. A
- * private mapping of a memfd would keep a page twice once it was read and then written; the caller frees it
+ * backend() - memory that another process maps when it serves a device; otherwise private, which
+ * can be saved and cloned. A private mapping of a memfd would keep a page twice once it was read
+ * and then written; the caller frees it
  */
 static char *backend(const struct vm_config *cfg, const char *id, uint64_t mb)
 {
 	bool shared = cfg->transport == VM_TRANSPORT_VHOST_USER_VSOCK;
 
-	return str_printf("memory-backend-%s,id=%s,size=%lluM%s", shared ? "memfd" : "ram", id, (unsigned long long)mb,
-			  shared ? ",share=on" : "");
+	return str_printf("memory-backend-%s,id=%s,size=%lluM%s", shared ? "memfd" : "ram", id,
+			  (unsigned long long)mb, shared ? ",share=on" : "");
 }
 
 static void add_memory(char ***v, const struct vm_config *cfg)
@@ -196,7 +206,8 @@ static void add_channel(char ***v, const struct vm_config *cfg, const struct vm_
 		add2(v, "-device", "virtserialport,bus=serial0.0,nr=1,chardev=mux,name=lcow.mux");
 		break;
 	case VM_TRANSPORT_VHOST_VSOCK:
-		device = str_printf("vhost-vsock-pci,id=vsock0,guest-cid=%u,vhostfd=%d", cfg->cid, fds->channel);
+		device = str_printf("vhost-vsock-pci,id=vsock0,guest-cid=%u,vhostfd=%d", cfg->cid,
+				    fds->channel);
 		add_device(v, SLOT_VSOCK, device);
 		break;
 	case VM_TRANSPORT_VHOST_USER_VSOCK:
@@ -212,11 +223,16 @@ static void add_devices(char ***v, const struct vm_config *cfg)
 	_cleanup_free_ char *run_dir = opt_value(cfg->run_dir);
 
 	add_device(v, SLOT_RNG, "virtio-rng-pci,id=rng0");
-	add_device(v, SLOT_BALLOON, "virtio-balloon-pci,id=balloon0,free-page-reporting=on,deflate-on-oom=on");
+	add_device(v, SLOT_BALLOON,
+		   "virtio-balloon-pci,id=balloon0,free-page-reporting=on,deflate-on-oom=on");
 	if (cfg->boot->virtio_shares) {
 		strv_add(v, "-fsdev");
-		strv_addf(v, "local,id=shares,path=%s/shares,security_model=passthrough,multidevs=remap", run_dir);
-		add_device(v, SLOT_SHARES, "virtio-9p-pci,id=shares0,fsdev=shares,mount_tag=lcow-shares");
+		strv_addf(v,
+			  "local,id=shares,path=%s/"
+			  "shares,security_model=passthrough,multidevs=remap",
+			  run_dir);
+		add_device(v, SLOT_SHARES,
+			   "virtio-9p-pci,id=shares0,fsdev=shares,mount_tag=lcow-shares");
 	}
 	for (unsigned i = 0; i < VM_SCSI_CONTROLLERS; i++) {
 		_cleanup_free_ char *device = str_printf("virtio-scsi-pci,id=scsi%u", i);
@@ -225,8 +241,8 @@ static void add_devices(char ***v, const struct vm_config *cfg)
 	}
 	for (unsigned i = 0; i < ROOT_PORTS; i++) {
 		strv_add(v, "-device");
-		strv_addf(v, "pcie-root-port,id=rp%u,chassis=%u,slot=%u,bus=pcie.0,addr=0x%x.%u%s", i, i + 1, i + 1,
-			  SLOT_PORTS, i, i ? "" : ",multifunction=on");
+		strv_addf(v, "pcie-root-port,id=rp%u,chassis=%u,slot=%u,bus=pcie.0,addr=0x%x.%u%s",
+			  i, i + 1, i + 1, SLOT_PORTS, i, i ? "" : ",multifunction=on");
 	}
 	if (memory_grows(cfg))
 		add_virtio_mem(v, cfg);

@@ -31,8 +31,10 @@ int shares_init(const char *path, struct err *err)
 		return err_sys(err, r, "make %s", path);
 	if (mount(path, path, NULL, MS_BIND, NULL) < 0)
 		return err_sys(err, -errno, "bind %s", path);
-	/* First out of the host's peer group, then a group of its own, of which QEMU's namespace gets a slave. */
-	if (mount(NULL, path, NULL, MS_PRIVATE, NULL) < 0 || mount(NULL, path, NULL, MS_SHARED, NULL) < 0) {
+	/* First out of the host's peer group, then a group of its own, of which QEMU's namespace
+	 * gets a slave. */
+	if (mount(NULL, path, NULL, MS_PRIVATE, NULL) < 0 ||
+	    mount(NULL, path, NULL, MS_SHARED, NULL) < 0) {
 		r = err_sys(err, -errno, "share the mounts below %s", path);
 		umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 		return r;
@@ -62,13 +64,14 @@ struct share {
 };
 
 /**
- * tree_take() - a detached copy of what lies at @fd, with its flags set before anybody can see it; Return: fd or
- * negative errno
+ * tree_take() - a detached copy of what lies at @fd, with its flags set before anybody can see it;
+ * Return: fd or negative errno
  */
 static int tree_take(int fd, bool recursive, bool read_only)
 {
 	struct mount_attr attr = {
-		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0),
+		.attr_set =
+			MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0),
 		.propagation = MS_PRIVATE,
 	};
 	unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
@@ -84,7 +87,9 @@ static int tree_take(int fd, bool recursive, bool read_only)
 
 static int tree_put(int tree, int fd)
 {
-	return move_mount(tree, "", fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+	return move_mount(tree, "", fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
+		       ? -errno
+		       : 0;
 }
 
 static int put_directory(const struct share *s, int source)
@@ -106,7 +111,8 @@ static int put_directory(const struct share *s, int source)
 /** put_file() - a read-only directory in which one file is mounted */
 static int put_file(const struct share *s, int source)
 {
-	_cleanup_fd_ int file = openat(source, s->only, O_PATH | O_NOFOLLOW | O_CLOEXEC), dir = -EBADF, inner = -EBADF;
+	_cleanup_fd_ int file = openat(source, s->only, O_PATH | O_NOFOLLOW | O_CLOEXEC),
+			 dir = -EBADF, inner = -EBADF;
 	_cleanup_fd_ int point = -EBADF, tree = -EBADF, cover = -EBADF;
 	struct stat st;
 	int r;
@@ -172,14 +178,14 @@ static int name_check(const char *name, struct err *err)
 	uint64_t n;
 
 	/* A plain decimal number: no sign, no dot, and one spelling only. */
-	if (str_empty(name) || strspn(name, "0123456789") != strlen(name) || (name[0] == '0' && name[1]) ||
-	    str_u64(name, &n) < 0)
+	if (str_empty(name) || strspn(name, "0123456789") != strlen(name) ||
+	    (name[0] == '0' && name[1]) || str_u64(name, &n) < 0)
 		return err_set(err, -ERR_INVALID, "share: \"%s\" is no decimal number", name);
 	return 0;
 }
 
-CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only, bool read_only,
-		     struct err *err)
+CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only,
+		     bool read_only, struct err *err)
 {
 	_cleanup_free_ char *target = NULL;
 	struct share s = { .path = path, .only = only, .read_only = read_only, .err = err };
@@ -190,8 +196,10 @@ CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const ch
 	if (!vmm_running(v))
 		return err_set(err, -ERR_UNAVAILABLE, "share %s: the VM is not running", name);
 	if (!v->boot.virtio_shares)
-		return err_set(err, -ERR_UNIMPLEMENTED, "share %s: this guest takes no shares over virtio-9p", name);
-	if (only && (str_empty(only) || strchr(only, '/') || str_eq(only, ".") || str_eq(only, "..")))
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "share %s: this guest takes no shares over virtio-9p", name);
+	if (only &&
+	    (str_empty(only) || strchr(only, '/') || str_eq(only, ".") || str_eq(only, "..")))
 		return err_set(err, -ERR_INVALID, "share %s: \"%s\" is no file name", name, only);
 	s.target = target = str_printf("%s/%s", v->shares, name);
 	r = worker_call(share_do, &s);

@@ -31,7 +31,10 @@ static void tail_add(struct tail *t, const char *chunk, size_t len)
 	t->len += len - drop;
 }
 
-/** tail_read() - at most @chunks pieces, for a guest that floods its console must not keep the loop here */
+/**
+ * tail_read() - at most @chunks pieces, for a guest that floods its console must not keep the loop
+ * here
+ */
 static void tail_read(struct tail *t, int chunks)
 {
 	char chunk[2048];

@@ -27,10 +27,10 @@ static int vhost_vsock_open(void)
 }
 
 /**
- * auto_resolve() - the multiplexer wherever the guest knows it: it needs nothing of the host, and two
- * VMs can use the same port. AF_VSOCK ports are the whole host's, so a second VM that wants port 109
- * would have to wait for the first. The daemon is not used unless it is asked for: it has all of the
- * guest's memory mapped
+ * auto_resolve() - the multiplexer wherever the guest knows it: it needs nothing of the host, and
+ * two VMs can use the same port. AF_VSOCK ports are the whole host's, so a second VM that wants
+ * port 109 would have to wait for the first. The daemon is not used unless it is asked for: it has
+ * all of the guest's memory mapped
  */
 static int auto_resolve(const struct vm_config *cfg, enum vm_transport *ret, struct err *err)
 {
@@ -42,11 +42,10 @@ static int auto_resolve(const struct vm_config *cfg, enum vm_transport *ret, str
 	}
 	fd = vhost_vsock_open();
 	if (fd < 0)
-		return err_set(
-			err, -ERR_UNAVAILABLE,
-			"the guest speaks AF_VSOCK only, and open " VHOST_VSOCK
-			": %s; transport = vhost-user-vsock needs no such device",
-			strerror(-fd));
+		return err_set(err, -ERR_UNAVAILABLE,
+			       "the guest speaks AF_VSOCK only, and open " VHOST_VSOCK
+			       ": %s; transport = vhost-user-vsock needs no such device",
+			       strerror(-fd));
 	*ret = VM_TRANSPORT_VHOST_VSOCK;
 	return 0;
 }
@@ -59,14 +58,15 @@ int transport_resolve(const struct vm_config *cfg, enum vm_transport *ret, struc
 	case VM_TRANSPORT_SERIAL:
 		if (!cfg->boot->serial)
 			return err_set(err, -ERR_STATE,
-				       "transport = serial, but boot.conf does not list it among its transports");
+				       "transport = serial, but boot.conf does not list it among "
+				       "its transports");
 		break;
 	case VM_TRANSPORT_VHOST_VSOCK:
 	case VM_TRANSPORT_VHOST_USER_VSOCK:
 		if (!cfg->boot->vsock)
-			return err_set(
-				err, -ERR_STATE,
-				"the transport is AF_VSOCK, but boot.conf does not list vsock among its transports");
+			return err_set(err, -ERR_STATE,
+				       "the transport is AF_VSOCK, but boot.conf does not list "
+				       "vsock among its transports");
 		break;
 	}
 	*ret = cfg->transport;
@@ -93,13 +93,15 @@ static int serial_open(struct channel **ret, int *ret_fd, struct err *err)
 	return 0;
 }
 
-static int vhost_open(const struct vm_config *cfg, struct channel **ret, int *ret_fd, struct err *err)
+static int vhost_open(const struct vm_config *cfg, struct channel **ret, int *ret_fd,
+		      struct err *err)
 {
 	_cleanup_fd_ int fd = vhost_vsock_open();
 	int r;
 
 	if (fd < 0)
-		return err_set(err, -ERR_UNAVAILABLE, "guest channel: open " VHOST_VSOCK ": %s", strerror(-fd));
+		return err_set(err, -ERR_UNAVAILABLE, "guest channel: open " VHOST_VSOCK ": %s",
+			       strerror(-fd));
 	r = channel_vsock_new(cfg->cid, ret, err);
 	if (r < 0)
 		return r;
@@ -107,8 +109,10 @@ static int vhost_open(const struct vm_config *cfg, struct channel **ret, int *re
 	return 0;
 }
 
-/* The sockets lie in a directory of their own, which is all of the run directory that the daemon sees. */
-static int vhost_user_open(const struct vm_config *cfg, struct channel **ret, int *ret_fd, struct err *err)
+/* The sockets lie in a directory of their own, which is all of the run directory that the daemon
+ * sees. */
+static int vhost_user_open(const struct vm_config *cfg, struct channel **ret, int *ret_fd,
+			   struct err *err)
 {
 	_cleanup_free_ char *dir = daemon_dir(cfg), *path = str_printf("%s/vm", dir);
 	int r = dir_make(dir, 0700);
@@ -161,7 +165,8 @@ CO static int daemon_connect(const char *path, struct child *c, int *ret_fd, str
 		if (fd != -ENOENT && fd != -ECONNREFUSED)
 			return err_sys(err, fd, "connect to %s", path);
 		if (child_exited(c, &status))
-			return err_set(err, -ERR_UNAVAILABLE, "vhost-device-vsock ended at once, exit status %d",
+			return err_set(err, -ERR_UNAVAILABLE,
+				       "vhost-device-vsock ended at once, exit status %d",
 				       child_status_code(status));
 		r = co_sleep(DAEMON_POLL_USEC);
 		if (r < 0)
@@ -169,8 +174,8 @@ CO static int daemon_connect(const char *path, struct child *c, int *ret_fd, str
 	}
 }
 
-static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail **ret, char **ret_program,
-		       struct err *err)
+static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail **ret,
+		       char **ret_program, struct err *err)
 {
 	_cleanup_free_ char *root = str_printf("%s/jail-vsock", cfg->run_dir),
 			    *pid = str_printf("%s/vsock.pid", cfg->run_dir);
@@ -183,7 +188,9 @@ static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail
 	if (r == 0)
 		r = jail_add_system(j, err);
 	if (r == 0)
-		r = jail_add_program(j, cfg->vhost_device_vsock ? cfg->vhost_device_vsock : "vhost-device-vsock",
+		r = jail_add_program(j,
+				     cfg->vhost_device_vsock ? cfg->vhost_device_vsock
+							     : "vhost-device-vsock",
 				     ret_program, err);
 	if (r == 0)
 		r = jail_add(j, dir, JAIL_WRITABLE, err);
@@ -193,9 +200,11 @@ static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail
 	return 0;
 }
 
-CO int transport_daemon(const struct vm_config *cfg, struct child **ret, int *ret_fd, struct err *err)
+CO int transport_daemon(const struct vm_config *cfg, struct child **ret, int *ret_fd,
+			struct err *err)
 {
-	_cleanup_free_ char *dir = daemon_dir(cfg), *socket = str_printf("%s/vhost", dir), *program = NULL;
+	_cleanup_free_ char *dir = daemon_dir(cfg), *socket = str_printf("%s/vhost", dir),
+			    *program = NULL;
 	_cleanup_(jail_freep) struct jail *j = NULL;
 	_cleanup_(child_freep) struct child *c = NULL;
 	_cleanup_strv_ char **argv = NULL;

@@ -7,13 +7,17 @@
 struct child;
 struct err;
 
-/** transport_resolve() - choose a transport that both host and guest have; Return: 0 or a negative code with text */
+/**
+ * transport_resolve() - choose a transport that both host and guest have; Return: 0 or a negative
+ * code with text
+ */
 int transport_resolve(const struct vm_config *cfg, enum vm_transport *ret, struct err *err);
 
 /**
  * transport_open() - the host's end of the guest channel
  * @cfg:	transport resolved
- * @ret_fd:	what QEMU inherits as the channel; -EBADF for a vhost-user socket, which transport_daemon() gives
+ * @ret_fd:	what QEMU inherits as the channel; -EBADF for a vhost-user socket, which
+ *		transport_daemon() gives
  *
  * Return: 0 or a negative code with text
  */
@@ -25,7 +29,8 @@ int transport_open(const struct vm_config *cfg, struct channel **ret, int *ret_f
  *
  * Return: 0 or a negative code with text
  */
-CO int transport_daemon(const struct vm_config *cfg, struct child **ret, int *ret_fd, struct err *err);
+CO int transport_daemon(const struct vm_config *cfg, struct child **ret, int *ret_fd,
+			struct err *err);
 
 /** transport_daemon_args() - its argv; the caller frees it with strv_free() */
 char **transport_daemon_args(const struct vm_config *cfg, const char *program);

@@ -15,12 +15,14 @@
 #include "vmm/vmm_priv.h"
 #include "wire/qmp.h"
 
-enum { CPUS_MAX = 255,
-       MEMORY_MIN_MB = 64,
-       MESSAGES_SIZE = 2048,
-       WORDS_MESSAGES = 500,
-       WORDS_CONSOLE = 1000,
-       WORDS_BEFORE = 500 };
+enum {
+	CPUS_MAX = 255,
+	MEMORY_MIN_MB = 64,
+	MESSAGES_SIZE = 2048,
+	WORDS_MESSAGES = 500,
+	WORDS_CONSOLE = 1000,
+	WORDS_BEFORE = 500
+};
 
 static int config_check(const struct vm_config *cfg, struct err *err)
 {
@@ -31,12 +33,14 @@ static int config_check(const struct vm_config *cfg, struct err *err)
 	if (str_empty(cfg->qemu) || !cfg->run_dir || cfg->run_dir[0] != '/')
 		return err_set(err, -ERR_INVALID, "VM %s: no QEMU, or no run directory", cfg->id);
 	if (cfg->cpus < 1 || cfg->cpus > CPUS_MAX || cfg->max_cpus > CPUS_MAX)
-		return err_set(err, -ERR_INVALID, "VM %s: %u CPUs of at most %u: 1 to %d are possible", cfg->id,
+		return err_set(err, -ERR_INVALID,
+			       "VM %s: %u CPUs of at most %u: 1 to %d are possible", cfg->id,
 			       cfg->cpus, cfg->max_cpus, CPUS_MAX);
 	if (cfg->max_cpus && cfg->max_cpus < cfg->cpus)
 		return err_set(err, -ERR_INVALID, "VM %s: more CPUs than its maximum", cfg->id);
 	if (cfg->memory_mb < MEMORY_MIN_MB)
-		return err_set(err, -ERR_INVALID, "VM %s: %llu MiB of memory: at least %d are needed", cfg->id,
+		return err_set(err, -ERR_INVALID,
+			       "VM %s: %llu MiB of memory: at least %d are needed", cfg->id,
 			       (unsigned long long)cfg->memory_mb, MEMORY_MIN_MB);
 	if (cfg->max_memory_mb && cfg->max_memory_mb < cfg->memory_mb)
 		return err_set(err, -ERR_INVALID, "VM %s: more memory than its maximum", cfg->id);
@@ -104,7 +108,8 @@ static void vmm_freep(struct vmm **v)
 	vmm_free(*v);
 }
 
-CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg, struct vmm **ret, struct err *err)
+CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg, struct vmm **ret,
+	       struct err *err)
 {
 	_cleanup_(vmm_freep) struct vmm *v = NULL;
 	_cleanup_free_ char *qemu = NULL;
@@ -150,9 +155,8 @@ enum vm_accel vmm_accel(const struct vmm *v)
 }
 
 /**
- * console_words() - the end of the guest's console; of a panic rather its beginning, for what follows
- * it is a trace; the
- * caller frees it
+ * console_words() - the end of the guest's console; of a panic rather its beginning, for what
+ * follows it is a trace; the caller frees it
  */
 static char *console_words(const struct vmm *v)
 {
@@ -181,8 +185,8 @@ char *vmm_last_words(const struct vmm *v)
 	/* What QEMU says is only how it noticed. */
 	if (v->daemon_lost)
 		return str_printf("vhost-device-vsock has ended, exit status %d", v->daemon_code);
-	return str_printf("%s%s%s%s%s", *messages ? "QEMU: " : "", messages, *messages && *console ? "; " : "",
-			  *console ? "console: " : "", console);
+	return str_printf("%s%s%s%s%s", *messages ? "QEMU: " : "", messages,
+			  *messages && *console ? "; " : "", *console ? "console: " : "", console);
 }
 
 struct vmm *vmm_free(struct vmm *v)

@@ -12,20 +12,19 @@
 
 struct err;
 
-enum { VM_SCSI_CONTROLLERS = 4,
-       VM_SCSI_LUNS = 64 };
+enum { VM_SCSI_CONTROLLERS = 4, VM_SCSI_LUNS = 64 };
 
-enum vm_accel { VM_ACCEL_AUTO,
-		VM_ACCEL_KVM,
-		VM_ACCEL_TCG };
-enum vm_transport { VM_TRANSPORT_AUTO,
-		    VM_TRANSPORT_SERIAL,
-		    VM_TRANSPORT_VHOST_VSOCK,
-		    VM_TRANSPORT_VHOST_USER_VSOCK };
+enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
+enum vm_transport {
+	VM_TRANSPORT_AUTO,
+	VM_TRANSPORT_SERIAL,
+	VM_TRANSPORT_VHOST_VSOCK,
+	VM_TRANSPORT_VHOST_USER_VSOCK
+};
 
 /**
- * struct vm_config - a VM, typed. The QEMU command line is a pure function of it. Strings are borrowed by vmm_new() and
- * copied where it keeps them
+ * struct vm_config - a VM, typed. The QEMU command line is a pure function of it. Strings are
+ * borrowed by vmm_new() and copied where it keeps them
  * @id:		sandbox id; QEMU's -name
  * @qemu:	QEMU program, looked up in PATH unless it has a slash
  * @vhost_device_vsock: daemon for VM_TRANSPORT_VHOST_USER_VSOCK, looked up likewise
@@ -37,9 +36,11 @@ enum vm_transport { VM_TRANSPORT_AUTO,
  * @cid:	guest CID for the vsock transports, 0 otherwise
  * @kernel_args: more kernel arguments, NULL for none
  * @log_level:	of the agent: "info" …
- * @uid, @gid:	whom QEMU runs as (0: root, then with the capabilities that a share needs and no others)
+ * @uid, @gid:	whom QEMU runs as (0: root, then with the capabilities that a share needs and no
+ *		others)
  * @probe_cache: file that keeps the accelerator's verdict; NULL for none
- * @wall_ns:	time of day that the agent is told, nanoseconds since 1970; 0: the time of vmm_start()
+ * @wall_ns:	time of day that the agent is told, nanoseconds since 1970; 0: the time of
+ *		vmm_start()
  */
 struct vm_config {
 	const char *id;
@@ -65,7 +66,8 @@ struct vm_config {
 /**
  * struct vm_fds - numbers that the command line mentions: fds that QEMU inherits, 3 upwards
  * @qmp, @console: connected sockets
- * @channel:	serial: a connected socket; vhost-vsock: the open /dev/vhost-vsock; vhost-user: a socket to the daemon
+ * @channel:	serial: a connected socket; vhost-vsock: the open /dev/vhost-vsock; vhost-user: a
+ *		socket to the daemon
  */
 struct vm_fds {
 	int qmp;
@@ -85,13 +87,14 @@ char **vm_command_line(const struct vm_config *cfg, const struct vm_fds *fds);
 struct vmm;
 
 /**
- * vmm_new() - everything that must exist before the VM starts: resolve accelerator and transport, open
- * the guest channel
+ * vmm_new() - everything that must exist before the VM starts: resolve accelerator and transport,
+ * open the guest channel
  * @on_exit:	called once from the loop when QEMU has ended, whoever ended it; may be NULL
  *
  * Return: 0 or a negative code with text (-ERR_UNAVAILABLE when QEMU is not installed)
  */
-CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg, struct vmm **ret, struct err *err);
+CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg, struct vmm **ret,
+	       struct err *err);
 
 /** vmm_channel() - the guest channel; listen before vmm_start() */
 struct channel *vmm_channel(struct vmm *v);
@@ -99,7 +102,8 @@ struct channel *vmm_channel(struct vmm *v);
 /**
  * vmm_start() - start QEMU in its jail, agree on QMP, let the vCPUs run
  *
- * Its pid is recorded as <run_dir>/qemu.pid before it runs anything. Failure says why in QEMU's own words.
+ * Its pid is recorded as <run_dir>/qemu.pid before it runs anything. Failure says why in QEMU's own
+ * words.
  *
  * Return: 0 or a negative code with text
  */
@@ -110,19 +114,23 @@ pid_t vmm_pid(const struct vmm *v);
 /** vmm_running() - whether QEMU was started and has not ended */
 bool vmm_running(const struct vmm *v);
 /**
- * vmm_clean_exit() - after the end: whether the guest powered off (or we asked), and it was no crash, panic or
- * signal
+ * vmm_clean_exit() - after the end: whether the guest powered off (or we asked), and it was no
+ * crash, panic or signal
  */
 bool vmm_clean_exit(const struct vmm *v);
-/** vmm_wait() - wait for the end of QEMU; 0 at once when it never ran or has ended; -ETIMEDOUT, -ECANCELED */
+/**
+ * vmm_wait() - wait for the end of QEMU; 0 at once when it never ran or has ended; -ETIMEDOUT,
+ * -ECANCELED
+ */
 CO int vmm_wait(struct vmm *v);
 /**
- * vmm_terminate() - end QEMU: QMP quit, SIGKILL after 2 s; returns when it is gone; idempotent; "gone already"
- * is success
+ * vmm_terminate() - end QEMU: QMP quit, SIGKILL after 2 s; returns when it is gone; idempotent;
+ * "gone already" is success
  */
 CO int vmm_terminate(struct vmm *v);
 /**
- * vmm_last_words() - what QEMU wrote to stderr and the last lines of the guest's console, cleaned, at most 1.5 KiB
+ * vmm_last_words() - what QEMU wrote to stderr and the last lines of the guest's console, cleaned,
+ * at most 1.5 KiB
  * Return: text ("" when there is nothing); the caller frees it
  */
 char *vmm_last_words(const struct vmm *v);
@@ -132,7 +140,8 @@ enum vm_accel vmm_accel(const struct vmm *v);
 /**
  * struct vmm_disk - a disk for vmm_disk_add()
  * @path:	image file or block device on the host
- * @read_only:	the guest sees a write-protected disk, and the file is opened read-only and may be shared between VMs
+ * @read_only:	the guest sees a write-protected disk, and the file is opened read-only and may be
+ *		shared between VMs
  * @serial:	SCSI serial number, NULL for none
  */
 struct vmm_disk {
@@ -141,11 +150,15 @@ struct vmm_disk {
 	const char *serial;
 };
 
-/** vmm_disk_add() - hot plug a disk at controller 0–3, lun 0–63; the guest sees it as <host>:0:0:<lun> */
-CO int vmm_disk_add(struct vmm *v, unsigned controller, unsigned lun, const struct vmm_disk *disk, struct err *err);
 /**
- * vmm_disk_remove() - unplug and wait until QEMU has let go of the file; retryable; absent, or the VM gone, is
- * success
+ * vmm_disk_add() - hot plug a disk at controller 0–3, lun 0–63; the guest sees it as
+ * <host>:0:0:<lun>
+ */
+CO int vmm_disk_add(struct vmm *v, unsigned controller, unsigned lun, const struct vmm_disk *disk,
+		    struct err *err);
+/**
+ * vmm_disk_remove() - unplug and wait until QEMU has let go of the file; retryable; absent, or the
+ * VM gone, is success
  */
 CO int vmm_disk_remove(struct vmm *v, unsigned controller, unsigned lun, struct err *err);
 
@@ -153,14 +166,15 @@ CO int vmm_disk_remove(struct vmm *v, unsigned controller, unsigned lun, struct 
  * vmm_share_add() - make a host directory or file appear below the export root
  * @name:	directory name below the root, a decimal number
  * @path:	host directory; or, with @only, the parent directory of one file
- * @only:	name of the single file to show, NULL for the whole directory; its neighbours stay hidden
+ * @only:	name of the single file to show, NULL for the whole directory; its neighbours stay
+ *		hidden
  *
  * With @only the share is a directory that holds just that file. Read-only is enforced on the host.
  *
  * Return: 0 or a negative code with text
  */
-CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only, bool read_only,
-		     struct err *err);
+CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const char *only,
+		     bool read_only, struct err *err);
 /** vmm_share_remove() - take it away; retryable; absent, or the VM gone, is success */
 CO int vmm_share_remove(struct vmm *v, const char *name, struct err *err);
 
@@ -168,8 +182,8 @@ CO int vmm_share_remove(struct vmm *v, const char *name, struct err *err);
 struct vmm *vmm_free(struct vmm *v);
 
 /**
- * vmm_namespace_setup() - once, before the first thread or vmm_new(): a private mount namespace for this
- * process, slave of the host's
+ * vmm_namespace_setup() - once, before the first thread or vmm_new(): a private mount namespace for
+ * this process, slave of the host's
  */
 int vmm_namespace_setup(struct err *err);
 

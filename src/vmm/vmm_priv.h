@@ -11,12 +11,10 @@ struct loop_timer;
 struct qmp;
 
 /**
- * enum slot_step - how far a disk has come; each step is undone by itself, so that a removal that failed goes on there
+ * enum slot_step - how far a disk has come; each step is undone by itself, so that a removal that
+ * failed goes on there
  */
-enum slot_step { SLOT_EMPTY,
-		 SLOT_FILE,
-		 SLOT_NODE,
-		 SLOT_DEVICE };
+enum slot_step { SLOT_EMPTY, SLOT_FILE, SLOT_NODE, SLOT_DEVICE };
 
 /**
  * struct slot - a LUN
@@ -66,8 +64,11 @@ struct vmm {
 	struct slot slots[VM_SCSI_CONTROLLERS][VM_SCSI_LUNS];
 };
 
-/** vmm_call() - qmp_call() without an answer of interest; a VM that has ended is -ERR_UNAVAILABLE */
-CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd, struct err *err);
+/**
+ * vmm_call() - qmp_call() without an answer of interest; a VM that has ended is -ERR_UNAVAILABLE
+ */
+CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd,
+		struct err *err);
 
 /** disk_event() - take note of a device that has been unplugged */
 void disk_event(struct vmm *v, const char *device);
@@ -75,8 +76,8 @@ void disk_event(struct vmm *v, const char *device);
 void disk_end(struct vmm *v);
 
 /**
- * shares_init() - make the export root, a mount of its own whose inner mounts reach QEMU; Return: 0 or a
- * negative code
+ * shares_init() - make the export root, a mount of its own whose inner mounts reach QEMU; Return: 0
+ * or a negative code
  */
 int shares_init(const char *path, struct err *err);
 /** shares_fini() - unmount everything below and the export root itself */
@@ -84,13 +85,14 @@ void shares_fini(const char *path);
 
 /**
  * accel_resolve() - choose the accelerator
- * @cfg:	VM_ACCEL_KVM is checked for its device only, VM_ACCEL_AUTO is probed (5 s at most, once per
- *		kernel, QEMU and boot)
+ * @cfg:	VM_ACCEL_KVM is checked for its device only, VM_ACCEL_AUTO is probed (5 s at most,
+ *		once per kernel, QEMU and boot)
  * Return: 0 or a negative code with text
  */
 CO int accel_resolve(const struct vm_config *cfg, enum vm_accel *ret, struct err *err);
 
 /** accel_choose() - accel_resolve() for any paths of KVM's device and of kvm_pvm's module */
-CO int accel_choose(const struct vm_config *cfg, const char *kvm, const char *pvm, enum vm_accel *ret, struct err *err);
+CO int accel_choose(const struct vm_config *cfg, const char *kvm, const char *pvm,
+		    enum vm_accel *ret, struct err *err);
 
 #endif

@@ -42,7 +42,9 @@ int gcs_header_decode(const uint8_t raw[GCS_HEADER], size_t max, struct gcs_head
 	memcpy(&h.type, raw, 4);
 	memcpy(&h.size, raw + 4, 4);
 	memcpy(&h.id, raw + 8, 8);
-	h = (struct gcs_header){ .type = le32toh(h.type), .size = le32toh(h.size), .id = le64toh(h.id) };
+	h = (struct gcs_header){ .type = le32toh(h.type),
+				 .size = le32toh(h.size),
+				 .id = le64toh(h.id) };
 	if (h.size < GCS_HEADER || h.size > max)
 		return -EBADMSG;
 	*ret = h;
@@ -67,15 +69,18 @@ void gcs_header_encode(const struct gcs_header *h, uint8_t raw[GCS_HEADER])
 #define ITEMS(member) .count = offsetof(STRUCT, member)
 #define TABLE(title, rows) \
 	{ \
-		.name = title, .size = sizeof(STRUCT), .fields = rows, .n_fields = ARRAY_SIZE(rows) \
+		.name = title, .size = sizeof(STRUCT), .fields = rows, \
+		.n_fields = ARRAY_SIZE(rows) \
 	}
 
-/* Microsoft's host kills the bridge over an ActivityId that is no GUID: an absent one is written as the null GUID */
+/* Microsoft's host kills the bridge over an ActivityId that is no GUID: an absent one is written as
+ * the null GUID */
 #define BASE_FIELDS \
 	FIELD("ContainerId", JSON_STRING, base.container_id), \
 		FIELD("ActivityId", JSON_STRING, base.activity_id, .flags = JSON_GUID)
 #define REPLY_FIELDS \
-	FIELD("Result", JSON_I32, reply.result), FIELD("ActivityId", JSON_STRING, reply.activity_id, OMIT), \
+	FIELD("Result", JSON_I32, reply.result), \
+		FIELD("ActivityId", JSON_STRING, reply.activity_id, OMIT), \
 		FIELD("ErrorMessage", JSON_STRING, reply.error_message, OMIT), \
 		FIELD("ErrorRecords", JSON_ARRAY, reply.records, OMIT, .sub = &error_record_table, \
 		      ITEMS(reply.n_records))
@@ -100,7 +105,8 @@ static const struct json_field simple_request_fields[] = { BASE_FIELDS };
 const struct json_table gcs_simple_request_table = TABLE("Request", simple_request_fields);
 #undef STRUCT
 
-/* struct gcs_reply is the whole of the plain response: a wrapper gives its rows the member name of the others */
+/* struct gcs_reply is the whole of the plain response: a wrapper gives its rows the member name of
+ * the others */
 struct plain_reply {
 	struct gcs_reply reply;
 };
@@ -120,7 +126,8 @@ static const struct json_field negotiate_request_fields[] = {
 	FIELD("MaximumVersion", JSON_U32, max),
 	FIELD("OomEvents", JSON_BOOL, oom_events, OMIT),
 };
-const struct json_table gcs_negotiate_request_table = TABLE("NegotiateProtocol", negotiate_request_fields);
+const struct json_table gcs_negotiate_request_table =
+	TABLE("NegotiateProtocol", negotiate_request_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_schema_version
@@ -138,14 +145,16 @@ static const struct json_field guest_caps_fields[] = {
 	FIELD("DumpStacksSupported", JSON_BOOL, dump_stacks, OMIT),
 	FIELD("DeleteContainerStateSupported", JSON_BOOL, delete_container_state, OMIT),
 };
-static const struct json_table guest_caps_table = TABLE("GuestDefinedCapabilities", guest_caps_fields);
+static const struct json_table guest_caps_table =
+	TABLE("GuestDefinedCapabilities", guest_caps_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_caps
 static const struct json_field caps_fields[] = {
 	FIELD("SendHostCreateMessage", JSON_BOOL, send_host_create, OMIT),
 	FIELD("SendHostStartMessage", JSON_BOOL, send_host_start, OMIT),
-	FIELD("SupportedSchemaVersions", JSON_ARRAY, schemas, OMIT, .sub = &schema_version_table, ITEMS(n_schemas)),
+	FIELD("SupportedSchemaVersions", JSON_ARRAY, schemas, OMIT, .sub = &schema_version_table,
+	      ITEMS(n_schemas)),
 	FIELD("RuntimeOsType", JSON_STRING, os_type),
 	FIELD("GuestDefinedCapabilities", JSON_OBJECT, guest, .sub = &guest_caps_table),
 };
@@ -158,7 +167,8 @@ static const struct json_field negotiate_reply_fields[] = {
 	FIELD("Version", JSON_U32, version),
 	FIELD("Capabilities", JSON_OBJECT, caps, .sub = &caps_table),
 };
-const struct json_table gcs_negotiate_reply_table = TABLE("NegotiateProtocol", negotiate_reply_fields);
+const struct json_table gcs_negotiate_reply_table =
+	TABLE("NegotiateProtocol", negotiate_reply_fields);
 #undef STRUCT
 
 /* ---- Create ---- */
@@ -170,13 +180,15 @@ static const struct json_field container_config_fields[] = {
 	FIELD("OciSpecification", JSON_RAW, spec, .flags = JSON_REQUIRED),
 	FIELD("ScratchDirPath", JSON_STRING, scratch, OMIT),
 };
-const struct json_table gcs_container_config_table = TABLE("ContainerConfig", container_config_fields);
+const struct json_table gcs_container_config_table =
+	TABLE("ContainerConfig", container_config_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_create_request
 static const struct json_field create_request_fields[] = {
 	BASE_FIELDS,
-	FIELD("ContainerConfig", JSON_TEXT, config, .flags = JSON_REQUIRED, .sub = &gcs_container_config_table),
+	FIELD("ContainerConfig", JSON_TEXT, config, .flags = JSON_REQUIRED,
+	      .sub = &gcs_container_config_table),
 };
 const struct json_table gcs_create_request_table = TABLE("Create", create_request_fields);
 #undef STRUCT
@@ -204,7 +216,8 @@ static const struct json_field process_params_fields[] = {
 	FIELD("CreateInUtilityVM", JSON_BOOL, in_uvm, OMIT),
 	FIELD("OciProcess", JSON_RAW, process, OMIT),
 };
-const struct json_table gcs_process_params_table = TABLE("ProcessParameters", process_params_fields);
+const struct json_table gcs_process_params_table =
+	TABLE("ProcessParameters", process_params_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_ports
@@ -224,17 +237,21 @@ struct execute_settings {
 
 #define STRUCT struct execute_settings
 static const struct json_field execute_settings_fields[] = {
-	FIELD("ProcessParameters", JSON_TEXT, params, .flags = JSON_REQUIRED, .sub = &gcs_process_params_table),
+	FIELD("ProcessParameters", JSON_TEXT, params, .flags = JSON_REQUIRED,
+	      .sub = &gcs_process_params_table),
 	FIELD("VsockStdioRelaySettings", JSON_OBJECT, ports, .sub = &ports_table),
 };
 static const struct json_table execute_settings_table = TABLE("Settings", execute_settings_fields);
-_Static_assert(sizeof(struct execute_settings) == sizeof(((struct gcs_execute_request *)0)->settings), "same layout");
+_Static_assert(sizeof(struct execute_settings) ==
+		       sizeof(((struct gcs_execute_request *)0)->settings),
+	       "same layout");
 #undef STRUCT
 
 #define STRUCT struct gcs_execute_request
 static const struct json_field execute_request_fields[] = {
 	BASE_FIELDS,
-	FIELD("Settings", JSON_OBJECT, settings, .flags = JSON_REQUIRED, .sub = &execute_settings_table),
+	FIELD("Settings", JSON_OBJECT, settings, .flags = JSON_REQUIRED,
+	      .sub = &execute_settings_table),
 };
 const struct json_table gcs_execute_request_table = TABLE("ExecuteProcess", execute_request_fields);
 #undef STRUCT
@@ -291,7 +308,8 @@ const struct json_table gcs_resize_request_table = TABLE("ResizeConsole", resize
 /* ---- GetProperties, DumpStacks ---- */
 
 #define STRUCT struct gcs_properties_query
-static const struct json_field properties_query_fields[] = { FIELD("PropertyTypes", JSON_STRINGS, types, OMIT) };
+static const struct json_field properties_query_fields[] = { FIELD("PropertyTypes", JSON_STRINGS,
+								   types, OMIT) };
 static const struct json_table properties_query_table = TABLE("Query", properties_query_fields);
 #undef STRUCT
 
@@ -300,7 +318,8 @@ static const struct json_field properties_request_fields[] = {
 	BASE_FIELDS,
 	FIELD("Query", JSON_TEXT, query, .sub = &properties_query_table),
 };
-const struct json_table gcs_properties_request_table = TABLE("GetProperties", properties_request_fields);
+const struct json_table gcs_properties_request_table =
+	TABLE("GetProperties", properties_request_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_properties_reply
@@ -308,7 +327,8 @@ static const struct json_field properties_reply_fields[] = {
 	REPLY_FIELDS,
 	FIELD("Properties", JSON_STRING, properties, OMIT),
 };
-const struct json_table gcs_properties_reply_table = TABLE("GetProperties", properties_reply_fields);
+const struct json_table gcs_properties_reply_table =
+	TABLE("GetProperties", properties_reply_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_stacks_reply
@@ -334,7 +354,8 @@ static const struct json_field modify_body_fields[] = {
 	FIELD("Settings", JSON_RAW, settings, OMIT),
 };
 static const struct json_table modify_body_table = TABLE("Request", modify_body_fields);
-_Static_assert(sizeof(struct modify_body) == sizeof(((struct gcs_modify_request *)0)->request), "same layout");
+_Static_assert(sizeof(struct modify_body) == sizeof(((struct gcs_modify_request *)0)->request),
+	       "same layout");
 #undef STRUCT
 
 #define STRUCT struct gcs_modify_request
@@ -376,7 +397,8 @@ static const struct json_field mapped_directory_fields[] = {
 	FIELD("ShareName", JSON_STRING, share_name, OMIT),
 	FIELD("ReadOnly", JSON_BOOL, read_only, OMIT),
 };
-const struct json_table gcs_mapped_directory_table = TABLE("MappedDirectory", mapped_directory_fields);
+const struct json_table gcs_mapped_directory_table =
+	TABLE("MappedDirectory", mapped_directory_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_layer
@@ -404,5 +426,6 @@ static const struct json_field exit_notification_fields[] = {
 	FIELD("Result", JSON_I32, result),
 	FIELD("ResultInfo", JSON_STRING, result_info, OMIT),
 };
-const struct json_table gcs_exit_notification_table = TABLE("ContainerExited", exit_notification_fields);
+const struct json_table gcs_exit_notification_table =
+	TABLE("ContainerExited", exit_notification_fields);
 #undef STRUCT

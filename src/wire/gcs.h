@@ -9,8 +9,9 @@
 #include "wire/json.h"
 
 /*
- * The GCS bridge: hcsshim's protocol between host and guest, version 4. A frame is a 16-byte little-endian header (type,
- * size with the header, id) and a JSON body. Source: microsoft/hcsshim internal/gcs/prot, internal/guest/prot.
+ * The GCS bridge: hcsshim's protocol between host and guest, version 4. A frame is a 16-byte
+ * little-endian header (type, size with the header, id) and a JSON body. Source: microsoft/hcsshim
+ * internal/gcs/prot, internal/guest/prot.
  */
 
 enum {
@@ -74,7 +75,8 @@ struct gcs_header {
 int gcs_header_decode(const uint8_t raw[GCS_HEADER], size_t max, struct gcs_header *ret);
 void gcs_header_encode(const struct gcs_header *h, uint8_t raw[GCS_HEADER]);
 
-/* ---- message structs; every pointer is owned and freed by json_free() with the struct's table ---- */
+/* ---- message structs; every pointer is owned and freed by json_free() with the struct's table
+ * ---- */
 
 struct gcs_base { /* begins every request */
 	char *container_id;
@@ -245,7 +247,8 @@ struct gcs_scsi_device {
 	uint8_t controller, lun;
 }; /* SCSIDevice */
 
-struct gcs_mapped_directory { /* MappedDirectory; Port absent: below the VM's virtio-9p export root (ours) */
+/* MappedDirectory; Port absent: below the VM's virtio-9p export root (ours) */
+struct gcs_mapped_directory {
 	char *mount_path;
 	int32_t port;
 	char *share_name;
@@ -271,11 +274,13 @@ struct gcs_exit_notification {
 	char *result_info;
 };
 
-extern const struct json_table gcs_simple_request_table, gcs_reply_table, gcs_negotiate_request_table,
-	gcs_negotiate_reply_table, gcs_container_config_table, gcs_create_request_table, gcs_create_reply_table,
-	gcs_process_params_table, gcs_execute_request_table, gcs_execute_reply_table, gcs_wait_request_table,
-	gcs_wait_reply_table, gcs_signal_request_table, gcs_resize_request_table, gcs_properties_request_table,
-	gcs_properties_reply_table, gcs_stacks_reply_table, gcs_modify_request_table, gcs_mapped_disk_table,
-	gcs_scsi_device_table, gcs_mapped_directory_table, gcs_combined_layers_table, gcs_exit_notification_table;
+extern const struct json_table gcs_simple_request_table, gcs_reply_table,
+	gcs_negotiate_request_table, gcs_negotiate_reply_table, gcs_container_config_table,
+	gcs_create_request_table, gcs_create_reply_table, gcs_process_params_table,
+	gcs_execute_request_table, gcs_execute_reply_table, gcs_wait_request_table,
+	gcs_wait_reply_table, gcs_signal_request_table, gcs_resize_request_table,
+	gcs_properties_request_table, gcs_properties_reply_table, gcs_stacks_reply_table,
+	gcs_modify_request_table, gcs_mapped_disk_table, gcs_scsi_device_table,
+	gcs_mapped_directory_table, gcs_combined_layers_table, gcs_exit_notification_table;
 
 #endif

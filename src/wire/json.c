@@ -17,8 +17,8 @@ struct path {
 	size_t index;
 };
 
-static int decode_object(struct json_object *o, const struct json_table *t, char *out, const struct path *up,
-			 struct err *err);
+static int decode_object(struct json_object *o, const struct json_table *t, char *out,
+			 const struct path *up, struct err *err);
 
 static void path_text(const struct path *p, struct buf *b)
 {
@@ -31,7 +31,8 @@ static void path_text(const struct path *p, struct buf *b)
 		buf_addf(b, "[%zu]", p->index);
 }
 
-__attribute__((format(printf, 3, 4))) static int bad(struct err *err, const struct path *p, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int bad(struct err *err, const struct path *p,
+						     const char *fmt, ...)
 {
 	_cleanup_buf_ struct buf where = { 0 };
 	_cleanup_free_ char *why = NULL;
@@ -42,7 +43,8 @@ __attribute__((format(printf, 3, 4))) static int bad(struct err *err, const stru
 	va_end(ap);
 	path_text(p, &where);
 	if (where.len)
-		err_set(err, -ERR_INVALID, "%.*s: %s", (int)where.len, (const char *)where.data, why);
+		err_set(err, -ERR_INVALID, "%.*s: %s", (int)where.len, (const char *)where.data,
+			why);
 	else
 		err_set(err, -ERR_INVALID, "%s", why);
 	if (err)
@@ -50,12 +52,14 @@ __attribute__((format(printf, 3, 4))) static int bad(struct err *err, const stru
 	return -ERR_INVALID;
 }
 
-static int wrong_type(struct err *err, const struct path *p, struct json_object *v, const char *wanted)
+static int wrong_type(struct err *err, const struct path *p, struct json_object *v,
+		      const char *wanted)
 {
 	return bad(err, p, "%s instead of %s", json_type_to_name(json_object_get_type(v)), wanted);
 }
 
-static int decode_unsigned(struct json_object *v, uint64_t max, uint64_t *ret, const struct path *p, struct err *err)
+static int decode_unsigned(struct json_object *v, uint64_t max, uint64_t *ret, const struct path *p,
+			   struct err *err)
 {
 	uint64_t n;
 
@@ -64,13 +68,14 @@ static int decode_unsigned(struct json_object *v, uint64_t max, uint64_t *ret, c
 	n = json_object_get_uint64(v);
 	/* json-c turns a negative number into 0 */
 	if (n > max || json_object_get_int64(v) < 0)
-		return bad(err, p, "%s is out of range (0 to %ju)", json_object_get_string(v), (uintmax_t)max);
+		return bad(err, p, "%s is out of range (0 to %ju)", json_object_get_string(v),
+			   (uintmax_t)max);
 	*ret = n;
 	return 0;
 }
 
-static int decode_signed(struct json_object *v, int64_t min, int64_t max, int64_t *ret, const struct path *p,
-			 struct err *err)
+static int decode_signed(struct json_object *v, int64_t min, int64_t max, int64_t *ret,
+			 const struct path *p, struct err *err)
 {
 	int64_t n;
 
@@ -79,13 +84,14 @@ static int decode_signed(struct json_object *v, int64_t min, int64_t max, int64_
 	n = json_object_get_int64(v);
 	/* json-c saturates: what does not fit is seen only as unsigned */
 	if (n < min || n > max || (n > 0 && json_object_get_uint64(v) != (uint64_t)n))
-		return bad(err, p, "%s is out of range (%jd to %jd)", json_object_get_string(v), (intmax_t)min,
-			   (intmax_t)max);
+		return bad(err, p, "%s is out of range (%jd to %jd)", json_object_get_string(v),
+			   (intmax_t)min, (intmax_t)max);
 	*ret = n;
 	return 0;
 }
 
-static int decode_number(struct json_object *v, enum json_form type, void *out, const struct path *p, struct err *err)
+static int decode_number(struct json_object *v, enum json_form type, void *out,
+			 const struct path *p, struct err *err)
 {
 	uint64_t u = 0;
 	int64_t i = 0;
@@ -135,7 +141,8 @@ static int decode_string(struct json_object *v, char **ret, const struct path *p
 	return 0;
 }
 
-/* Length of an array that a peer sized; also holds for values that did not come through json_parse() */
+/* Length of an array that a peer sized; also holds for values that did not come through
+ * json_parse() */
 static int array_len(struct json_object *v, size_t *ret, const struct path *p, struct err *err)
 {
 	if (!json_object_is_type(v, json_type_array))
@@ -189,8 +196,8 @@ static int decode_map(struct json_object *v, char ***out, const struct path *p, 
 	return 0;
 }
 
-static int decode_array(struct json_object *v, const struct json_field *f, char *base, const struct path *p,
-			struct err *err)
+static int decode_array(struct json_object *v, const struct json_field *f, char *base,
+			const struct path *p, struct err *err)
 {
 	size_t size = f->type == JSON_U32S ? sizeof(uint32_t) : f->sub->size;
 	size_t n, *count = (size_t *)(void *)(base + f->count);
@@ -216,16 +223,16 @@ static int decode_array(struct json_object *v, const struct json_field *f, char 
 	return r;
 }
 
-static int decode_pointer(struct json_object *v, const struct json_table *sub, void **out, const struct path *p,
-			  struct err *err)
+static int decode_pointer(struct json_object *v, const struct json_table *sub, void **out,
+			  const struct path *p, struct err *err)
 {
 	*out = mem_new0(1, sub->size);
 	return decode_object(v, sub, *out, p, err);
 }
 
 /* A document within a string. Return: 0, also for "" and "null", which leave NULL */
-static int decode_text(struct json_object *v, const struct json_table *sub, void **out, const struct path *p,
-		       struct err *err)
+static int decode_text(struct json_object *v, const struct json_table *sub, void **out,
+		       const struct path *p, struct err *err)
 {
 	_cleanup_json_ struct json_object *inner = NULL;
 	struct err why = { 0 };
@@ -234,13 +241,14 @@ static int decode_text(struct json_object *v, const struct json_table *sub, void
 		return wrong_type(err, p, v, "a string of JSON");
 	if (!json_object_get_string_len(v))
 		return 0;
-	if (json_parse(json_object_get_string(v), (size_t)json_object_get_string_len(v), &inner, &why) < 0)
+	if (json_parse(json_object_get_string(v), (size_t)json_object_get_string_len(v), &inner,
+		       &why) < 0)
 		return bad(err, p, "%s", why.text);
 	return inner ? decode_pointer(inner, sub, out, p, err) : 0;
 }
 
-static int decode_field(struct json_object *v, const struct json_field *f, char *base, const struct path *p,
-			struct err *err)
+static int decode_field(struct json_object *v, const struct json_field *f, char *base,
+			const struct path *p, struct err *err)
 {
 	void *out = base + f->offset;
 
@@ -273,8 +281,8 @@ static int decode_field(struct json_object *v, const struct json_field *f, char 
 	}
 }
 
-static int decode_object(struct json_object *o, const struct json_table *t, char *out, const struct path *up,
-			 struct err *err)
+static int decode_object(struct json_object *o, const struct json_table *t, char *out,
+			 const struct path *up, struct err *err)
 {
 	if (!json_object_is_type(o, json_type_object))
 		return wrong_type(err, up, o, "an object");
@@ -297,7 +305,8 @@ static int decode_object(struct json_object *o, const struct json_table *t, char
 	return 0;
 }
 
-int json_decode_object(struct json_object *o, const struct json_table *table, void *out, struct err *err)
+int json_decode_object(struct json_object *o, const struct json_table *table, void *out,
+		       struct err *err)
 {
 	int r = decode_object(o, table, out, NULL, err);
 
@@ -306,7 +315,8 @@ int json_decode_object(struct json_object *o, const struct json_table *table, vo
 	return r;
 }
 
-int json_decode(const char *text, size_t len, const struct json_table *table, void *out, struct err *err)
+int json_decode(const char *text, size_t len, const struct json_table *table, void *out,
+		struct err *err)
 {
 	_cleanup_json_ struct json_object *o = NULL;
 	int r;

@@ -12,12 +12,12 @@ struct err;
 struct json_object;
 
 /*
- * JSON by tables, on json-c. One table per struct is its decoder, encoder, validator and destructor. Names match exactly;
- * what a table does not name is skipped. Depth is at most 32, a text at most JSON_TEXT_MAX bytes and JSON_ITEMS_MAX values.
+ * JSON by tables, on json-c. One table per struct is its decoder, encoder, validator and
+ * destructor. Names match exactly; what a table does not name is skipped. Depth is at most 32, a
+ * text at most JSON_TEXT_MAX bytes and JSON_ITEMS_MAX values.
  */
 
-enum { JSON_TEXT_MAX = 4 << 20,
-       JSON_ITEMS_MAX = 65536 };
+enum { JSON_TEXT_MAX = 4 << 20, JSON_ITEMS_MAX = 65536 };
 
 /**
  * enum json_form - C type of a field, and its JSON form
@@ -43,15 +43,17 @@ enum json_form {
 
 enum {
 	JSON_REQUIRED = 1, /* absent or null is an error */
-	JSON_OMITEMPTY = 2, /* not written when false, 0, NULL or empty; an embedded struct always is (as in Go) */
+	/* not written when false, 0, NULL or empty; an embedded struct always is (as in Go) */
+	JSON_OMITEMPTY = 2,
 	JSON_GUID = 4, /* an absent string is written as the null GUID */
 };
 
 /*
- * What is written for nothing, without JSON_OMITEMPTY: "" for JSON_STRING and JSON_TEXT, [] and {} for the vectors and
- * arrays, null for JSON_POINTER and JSON_RAW. null is read as absent, "" of a JSON_TEXT too. Numbers must be integral and
- * in range. Of duplicate members the last one counts. Text that is not UTF-8, or that holds a NUL, is refused; what is
- * written has U+FFFD where a C string was not UTF-8.
+ * What is written for nothing, without JSON_OMITEMPTY: "" for JSON_STRING and JSON_TEXT, [] and {}
+ * for the vectors and arrays, null for JSON_POINTER and JSON_RAW. null is read as absent, "" of a
+ * JSON_TEXT too. Numbers must be integral and in range. Of duplicate members the last one counts.
+ * Text that is not UTF-8, or that holds a NUL, is refused; what is written has U+FFFD where a C
+ * string was not UTF-8.
  */
 
 /**
@@ -81,13 +83,16 @@ struct json_table {
  * @text:	UTF-8, not necessarily NUL-terminated
  * @table:	shape of @out
  * @out:	zeroed struct; on failure it is zeroed again and nothing is owned
- * @err:	names the field by its path: "Settings.Lun: 300 is out of range (0 to 255)"; hresult HR_INVALID_JSON
+ * @err:	names the field by its path: "Settings.Lun: 300 is out of range (0 to 255)"; hresult
+ *		HR_INVALID_JSON
  *
  * Return: 0, or -ERR_INVALID
  */
-int json_decode(const char *text, size_t len, const struct json_table *table, void *out, struct err *err);
+int json_decode(const char *text, size_t len, const struct json_table *table, void *out,
+		struct err *err);
 /** json_decode_object() - the same from a parsed value */
-int json_decode_object(struct json_object *o, const struct json_table *table, void *out, struct err *err);
+int json_decode_object(struct json_object *o, const struct json_table *table, void *out,
+		       struct err *err);
 /** json_encode() - JSON text of a struct, in the table's order, no blanks; the caller frees it */
 char *json_encode(const struct json_table *table, const void *in);
 /** json_free() - free what a struct owns and zero it */

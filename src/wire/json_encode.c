@@ -8,7 +8,8 @@
 
 static void encode_object(struct buf *b, const struct json_table *t, const char *in);
 
-/* Appends text in which only bytes that are not UTF-8 are replaced: such a byte would make the whole document invalid */
+/* Appends text in which only bytes that are not UTF-8 are replaced: such a byte would make the
+ * whole document invalid */
 static void add_utf8(struct buf *b, const char *s, size_t len)
 {
 	size_t done = 0;
@@ -55,7 +56,10 @@ static void encode_string(struct buf *b, const char *s)
 static void encode_raw(struct buf *b, struct json_object *o)
 {
 	size_t len;
-	const char *s = json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+	const char *s = json_object_to_json_string_length(o,
+							  JSON_C_TO_STRING_PLAIN |
+								  JSON_C_TO_STRING_NOSLASHESCAPE,
+							  &len);
 
 	add_utf8(b, s, len);
 }
@@ -147,7 +151,8 @@ static bool is_empty(const struct json_field *f, const char *base)
 static void encode_field(struct buf *b, const struct json_field *f, const char *base)
 {
 	const void *in = base + f->offset;
-	const void *pointer = f->type >= JSON_STRING && f->type != JSON_OBJECT ? *(void *const *)in : NULL;
+	const void *pointer =
+		f->type >= JSON_STRING && f->type != JSON_OBJECT ? *(void *const *)in : NULL;
 
 	switch (f->type) {
 	case JSON_BOOL:

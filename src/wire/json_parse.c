@@ -11,8 +11,8 @@
 #include "wire/json.h"
 
 /*
- * A text is checked against RFC 8259 and our limits before json-c sees it: json-c takes NaN, comments and single quotes,
- * cuts keys at a NUL, and says little about where it failed.
+ * A text is checked against RFC 8259 and our limits before json-c sees it: json-c takes NaN,
+ * comments and single quotes, cuts keys at a NUL, and says little about where it failed.
  */
 
 /**
@@ -30,11 +30,7 @@ struct scan {
 size_t json_utf8_len(const unsigned char *s, size_t len)
 {
 	unsigned c = len ? s[0] : 0;
-	size_t n = c < 0x80 ? 1 : c < 0xC2 ? 0
-			  : c < 0xE0       ? 2
-			  : c < 0xF0       ? 3
-			  : c < 0xF5       ? 4
-					   : 0;
+	size_t n = c < 0x80 ? 1 : c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
 
 	if (!len || n > len)
 		return 0;
@@ -42,8 +38,8 @@ size_t json_utf8_len(const unsigned char *s, size_t len)
 		if ((s[i] & 0xC0) != 0x80)
 			return 0;
 	/* overlong forms, surrogates, beyond U+10FFFF */
-	if ((c == 0xE0 && s[1] < 0xA0) || (c == 0xED && s[1] > 0x9F) || (c == 0xF0 && s[1] < 0x90) ||
-	    (c == 0xF4 && s[1] > 0x8F))
+	if ((c == 0xE0 && s[1] < 0xA0) || (c == 0xED && s[1] > 0x9F) ||
+	    (c == 0xF0 && s[1] < 0x90) || (c == 0xF4 && s[1] > 0x8F))
 		return 0;
 	return n;
 }
@@ -268,7 +264,8 @@ static bool scan_value(struct scan *s)
 			depth--;
 		}
 		if (peek(s) != ',')
-			return fail(s, peek(s) < 0 ? "the text ends too early" : "',' or a closing bracket is missing");
+			return fail(s, peek(s) < 0 ? "the text ends too early"
+						   : "',' or a closing bracket is missing");
 		s->at++;
 		if (open[depth - 1] == '}' && !scan_key(s))
 			return false;

@@ -15,9 +15,7 @@
 
 /* The channel: handshake, frames in and out, listeners and dials. */
 
-enum { NOT_OVER = 1,
-       ROUNDS = 4,
-       IN_ROOM = MUX_HEADER + MUX_DATA_MAX };
+enum { NOT_OVER = 1, ROUNDS = 4, IN_ROOM = MUX_HEADER + MUX_DATA_MAX };
 
 static void destroy(struct mux *m)
 {
@@ -89,7 +87,8 @@ static void flush(struct mux *m)
 {
 	while (m->out_len && m->why == NOT_OVER) {
 		const uint8_t *p = m->out + m->out_head;
-		ssize_t n = m->is_socket ? send(m->fd, p, m->out_len, MSG_NOSIGNAL) : write(m->fd, p, m->out_len);
+		ssize_t n = m->is_socket ? send(m->fd, p, m->out_len, MSG_NOSIGNAL)
+					 : write(m->fd, p, m->out_len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -215,7 +214,8 @@ static int on_shut(struct mux_stream *s)
 	return 0;
 }
 
-/* A frame about a stream that we do not know: it crossed the one that closed the stream, unless there never was such a one */
+/* A frame about a stream that we do not know: it crossed the one that closed the stream, unless
+ * there never was such a one */
 static int on_unknown(struct mux *m, const struct mux_frame *f)
 {
 	uint32_t last = f->stream & MUX_YOURS ? m->last_local : m->last_peer;
@@ -367,10 +367,10 @@ static void on_channel(int fd, uint32_t events, void *arg)
 
 	mux_enter(m);
 	for (int i = 0; i < ROUNDS && !m->freed && m->why == NOT_OVER; i++) {
-		/* what is left over is less than a frame: there is always room for MUX_IN_MAX more */
+		/* what is left over is less than a frame: there is always room for MUX_IN_MAX more
+		 * */
 		ssize_t n = read(m->fd, m->in + m->in_len, MUX_IN_MAX);
-		int r = n > 0 ? 0 : n < 0 ? -errno
-					  : 0;
+		int r = n > 0 ? 0 : n < 0 ? -errno : 0;
 
 		if (r == -EAGAIN || r == -EINTR)
 			break;

@@ -6,8 +6,7 @@
 
 /* The multiplexer's frames, see wire/mux.h; for the files of the multiplexer and for tests. */
 
-enum { MUX_HEADER = 12,
-       MUX_VERSION = 1 };
+enum { MUX_HEADER = 12, MUX_VERSION = 1 };
 
 /** set in the stream number of a frame whose receiver opened the stream */
 #define MUX_YOURS 0x80000000u

@@ -19,8 +19,11 @@ struct loop_watch;
 enum {
 	MUX_BUCKETS = 1024,
 	MUX_IN_MAX = 256 << 10, /* read from the channel at a time */
-	MUX_BACKLOG = 256 << 10, /* with that much unwritten, no more data is read from the streams */
-	MUX_OUT_MAX = 2 << 20, /* with that much unwritten the peer is out of order: it makes us answer and reads nothing */
+	/* with that much unwritten, no more data is read from the streams */
+	MUX_BACKLOG = 256 << 10,
+	/* with that much unwritten the peer is out of order: it makes us answer and reads nothing
+	 * */
+	MUX_OUT_MAX = 2 << 20,
 	MUX_CREDIT_STEP = MUX_WINDOW / 4,
 };
 
@@ -40,7 +43,8 @@ struct mux_dial {
  * struct mux_stream - an open stream; mux_stream_settle() alone makes it go
  * @link:	in mux.streams, in the order of opening
  * @ready:	in mux.ready while it has data that the channel had no room for
- * @key:	number; MUX_YOURS set when this end opened it. As in frames received; inverted in frames sent
+ * @key:	number; MUX_YOURS set when this end opened it. As in frames received; inverted in
+ *		frames sent
  * @fd:		our end of the pair
  * @dial:	of a stream that was not accepted yet
  * @open_sent:	OPEN was sent
@@ -129,12 +133,17 @@ struct mux {
 	unsigned n_streams;
 };
 
-/** mux_enter() / mux_leave() - bracket everything that comes from the loop or a user; the last leave writes what there is */
+/**
+ * mux_enter() / mux_leave() - bracket everything that comes from the loop or a user; the last leave
+ * writes what there is
+ */
 void mux_enter(struct mux *m);
 void mux_leave(struct mux *m);
 /** mux_fail() - the channel is over; @broken follows from the loop */
 void mux_fail(struct mux *m, int why);
-/** mux_out() - room for @len bytes at the end of what is to be written; the caller adds to out_len */
+/**
+ * mux_out() - room for @len bytes at the end of what is to be written; the caller adds to out_len
+ */
 uint8_t *mux_out(struct mux *m, size_t len);
 /** mux_send() - append a frame without payload */
 void mux_send(struct mux *m, enum mux_type type, uint32_t stream, uint32_t arg);

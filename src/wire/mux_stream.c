@@ -142,7 +142,8 @@ int mux_stream_take(struct mux_stream *s, const uint8_t *data, size_t len)
 	return 0;
 }
 
-/* Read a frame from the user straight into what is to be written. Return: whether there may be more */
+/* Read a frame from the user straight into what is to be written. Return: whether there may be more
+ * */
 static bool read_frame(struct mux_stream *s)
 {
 	struct mux *m = s->mux;
@@ -158,8 +159,10 @@ static bool read_frame(struct mux_stream *s)
 		s->eof = true;
 		return false;
 	}
-	mux_frame_encode(
-		&(struct mux_frame){ .type = MUX_DATA, .len = (uint16_t)n, .stream = s->key ^ MUX_YOURS }, p);
+	mux_frame_encode(&(struct mux_frame){ .type = MUX_DATA,
+					      .len = (uint16_t)n,
+					      .stream = s->key ^ MUX_YOURS },
+			 p);
 	m->out_len += MUX_HEADER + (size_t)n;
 	s->credit -= (uint32_t)n;
 	return true;
@@ -185,13 +188,15 @@ void mux_stream_reset(struct mux_stream *s)
 		mux_stream_free(s, -ECONNREFUSED);
 		return;
 	}
-	/* everything of the peer's has arrived, and it takes nothing more: the user's writes shall fail */
+	/* everything of the peer's has arrived, and it takes nothing more: the user's writes shall
+	 * fail */
 	s->peer_gone = s->eof = s->sent_shut = true;
 	shutdown(s->fd, SHUT_RD);
 	mux_stream_settle(s);
 }
 
-/* What the stream waits for. No watch at all where it is nothing: a user that hung up would be told again and again */
+/* What the stream waits for. No watch at all where it is nothing: a user that hung up would be told
+ * again and again */
 static void watch(struct mux_stream *s)
 {
 	uint32_t events = s->inbox_len ? EPOLLOUT : 0;

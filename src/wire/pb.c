@@ -57,9 +57,9 @@ int pb_unpack(const ProtobufCMessageDescriptor *type, const void *data, size_t l
 	      struct err *err)
 {
 	struct budget budget = { .left = PB_MEMORY_MAX };
-	ProtobufCAllocator alloc = {
-		.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget
-	};
+	ProtobufCAllocator alloc = { .alloc = budget_alloc,
+				     .free = budget_free,
+				     .allocator_data = &budget };
 
 	void *msg = protobuf_c_message_unpack(type, &alloc, len, len ? data : (const void *)"");
 	if (!msg && budget.spent)
@@ -104,8 +104,8 @@ void pb_bytes(ProtobufCBinaryData *field, const void *data, size_t len)
 	*field = (ProtobufCBinaryData){ .len = len, .data = copy };
 }
 
-static const ProtobufCFieldDescriptor *repeated_field(
-	const ProtobufCMessage *msg, const char *name, ProtobufCType type)
+static const ProtobufCFieldDescriptor *repeated_field(const ProtobufCMessage *msg, const char *name,
+						      ProtobufCType type)
 {
 	const ProtobufCFieldDescriptor *f =
 		protobuf_c_message_descriptor_get_field_by_name(msg->descriptor, name);
@@ -158,8 +158,8 @@ static const ProtobufCFieldDescriptor *map_field(const ProtobufCMessage *msg, co
 	return f;
 }
 
-static struct map_pair *map_find(
-	const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *f, const char *key)
+static struct map_pair *map_find(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *f,
+				 const char *key)
 {
 	const char *base = (const char *)msg;
 	size_t n = *(const size_t *)(const void *)(base + f->quantifier_offset);

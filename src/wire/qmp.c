@@ -228,7 +228,8 @@ static void on_event(struct qmp *q, const char *event, struct json_object *data)
 		struct waiter *w = LIST_ENTRY(it, struct waiter, link);
 		struct json_object *v = w->key ? json_get(data, w->key, NULL) : NULL;
 
-		if (!str_eq(w->event, event) || (w->key && !(v && str_eq(json_object_get_string(v), w->value))))
+		if (!str_eq(w->event, event) ||
+		    (w->key && !(v && str_eq(json_object_get_string(v), w->value))))
 			continue;
 		list_remove(&w->link);
 		w->result = 0;
@@ -258,7 +259,8 @@ static int on_line(struct qmp *q, const char *line, size_t len)
 	id = json_get(o, "id", NULL);
 	if (event)
 		on_event(q, event, json_get(o, "data", NULL));
-	else if (json_object_is_type(id, json_type_int) && (json_get(o, "error", NULL) || json_get(o, "return", NULL)))
+	else if (json_object_is_type(id, json_type_int) &&
+		 (json_get(o, "error", NULL) || json_get(o, "return", NULL)))
 		on_answer(q, o, id);
 	else if (json_get(o, "QMP", NULL))
 		co_event_set(&q->greeted);
@@ -379,8 +381,8 @@ static int refused(const char *command, struct json_object *error, struct err *e
 	return err_set(err, -EREMOTEIO, "%s: %s", command, text);
 }
 
-CO int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd, struct json_object **ret,
-		struct err *err)
+CO int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd,
+		struct json_object **ret, struct err *err)
 {
 	struct call call = { .id = ++q->last_id };
 	_cleanup_json_ struct json_object *value = NULL;
@@ -406,7 +408,8 @@ CO int qmp_call(struct qmp *q, const char *command, struct json_object *args, in
 	return 0;
 }
 
-static void waiter_add(struct qmp *q, struct waiter *w, const char *event, const char *key, const char *value)
+static void waiter_add(struct qmp *q, struct waiter *w, const char *event, const char *key,
+		       const char *value)
 {
 	*w = (struct waiter){ .event = event, .key = key, .value = value };
 	co_event_init(&w->done);
@@ -421,8 +424,8 @@ CO static int waiter_wait(struct waiter *w)
 	return r < 0 ? r : w->result;
 }
 
-CO int qmp_call_event(struct qmp *q, const char *command, struct json_object *args, const char *event, const char *key,
-		      const char *value, struct err *err)
+CO int qmp_call_event(struct qmp *q, const char *command, struct json_object *args,
+		      const char *event, const char *key, const char *value, struct err *err)
 {
 	struct waiter w;
 	int r;

@@ -8,7 +8,8 @@ struct err;
 struct json_object;
 
 /**
- * struct qmp - client of a QEMU Machine Protocol socket (https://www.qemu.org/docs/master/interop/qmp-spec.html)
+ * struct qmp - client of a QEMU Machine Protocol socket
+ * (https://www.qemu.org/docs/master/interop/qmp-spec.html)
  */
 struct qmp;
 
@@ -36,23 +37,26 @@ struct qmp *qmp_free(struct qmp *q);
  *
  * Calls may be pending at the same time.
  *
- * Return: 0, -EREMOTEIO when QEMU answered with an error, -ECONNRESET when it is gone, -ETIMEDOUT, -ECANCELED
+ * Return: 0, -EREMOTEIO when QEMU answered with an error, -ECONNRESET when it is gone, -ETIMEDOUT,
+ * -ECANCELED
  */
-CO int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd, struct json_object **ret,
-		struct err *err);
+CO int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd,
+		struct json_object **ret, struct err *err);
 
 /**
  * qmp_call_event() - execute a command and wait for the event that ends what it began
- * @event:	such as DEVICE_DELETED; counts from before the command on, so that it may come before the answer
+ * @event:	such as DEVICE_DELETED; counts from before the command on, so that it may come
+ *		before the answer
  * @key:	member of the event's data that is @value; NULL for any
  *
  * Return: as qmp_call(); 0 once the command has succeeded and the event has come
  */
-CO int qmp_call_event(struct qmp *q, const char *command, struct json_object *args, const char *event, const char *key,
-		      const char *value, struct err *err);
+CO int qmp_call_event(struct qmp *q, const char *command, struct json_object *args,
+		      const char *event, const char *key, const char *value, struct err *err);
 
 /**
- * qmp_wait_event() - wait for an event whose data has @key = @value, from now on; a NULL @key is for any
+ * qmp_wait_event() - wait for an event whose data has @key = @value, from now on; a NULL @key is
+ * for any
  *
  * For an event that a command brings about this is too late, see qmp_call_event().
  *

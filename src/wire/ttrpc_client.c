@@ -59,9 +59,8 @@ static void on_frame(void *arg, const struct ttrpc_frame *frame)
 				 err_set(&p->err, -ERR_EXHAUSTED,
 					 "the answer is longer than %d bytes", TTRPC_MESSAGE_MAX));
 		else
-			complete(p,
-				 pb_unpack(&ttrpc__response__descriptor, frame->payload, frame->len,
-					   &p->response, &p->err));
+			complete(p, pb_unpack(&ttrpc__response__descriptor, frame->payload,
+					      frame->len, &p->response, &p->err));
 		return;
 	}
 	/* The answer to a call that nobody waits for any more. */

@@ -253,8 +253,8 @@ struct ttrpc_conn *ttrpc_conn_free(struct ttrpc_conn *c)
 	return NULL;
 }
 
-int ttrpc_conn_send(
-	struct ttrpc_conn *c, uint8_t type, uint32_t stream, const ProtobufCMessage *msg)
+int ttrpc_conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
+		    const ProtobufCMessage *msg)
 {
 	if (c->broken)
 		return -ECONNRESET;

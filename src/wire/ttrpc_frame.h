@@ -106,8 +106,8 @@ struct ttrpc_conn *ttrpc_conn_free(struct ttrpc_conn *c);
  * Return: 0, or -EMSGSIZE when the message is above TTRPC_MESSAGE_MAX (nothing is sent), -ENOMEM,
  * -ECONNRESET
  */
-int ttrpc_conn_send(
-	struct ttrpc_conn *c, uint8_t type, uint32_t stream, const ProtobufCMessage *msg);
+int ttrpc_conn_send(struct ttrpc_conn *c, uint8_t type, uint32_t stream,
+		    const ProtobufCMessage *msg);
 /** ttrpc_conn_hangup() - end the connection; @closed follows from the loop */
 void ttrpc_conn_hangup(struct ttrpc_conn *c);
 /** ttrpc_conn_queued() - bytes ever queued; what was written is ttrpc_conn_written() */

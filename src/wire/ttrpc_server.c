@@ -134,15 +134,16 @@ static void note_ids(const ProtobufCMessage *request)
 	size_t len = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names) && len < sizeof(note); i++) {
-		const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(
-			request->descriptor, names[i]);
+		const ProtobufCFieldDescriptor *f =
+			protobuf_c_message_descriptor_get_field_by_name(request->descriptor,
+									names[i]);
 		if (!f || f->type != PROTOBUF_C_TYPE_STRING ||
 		    f->label == PROTOBUF_C_LABEL_REPEATED)
 			continue;
 		const char *id = *(char *const *)(const void *)((const char *)request + f->offset);
 		if (!str_empty(id))
-			len += (size_t)snprintf(
-				note + len, sizeof(note) - len, "%s%s", len ? "/" : "", id);
+			len += (size_t)snprintf(note + len, sizeof(note) - len, "%s%s",
+						len ? "/" : "", id);
 	}
 	if (note[0]) {
 		str_clean(note, strlen(note));
@@ -220,8 +221,8 @@ static int start_call(struct server_conn *conn, const struct ttrpc_frame *frame,
 	if (frame->flags & TTRPC_FLAG_REMOTE_OPEN)
 		return err_set(err, -ERR_UNIMPLEMENTED, "method %s does not stream", req->method);
 	if (s->n_running >= RUNNING_MAX)
-		return err_set(
-			err, -ERR_EXHAUSTED, "%u requests are being served already", s->n_running);
+		return err_set(err, -ERR_EXHAUSTED, "%u requests are being served already",
+			       s->n_running);
 	r = pb_unpack(method->request, req->payload.data, req->payload.len, &request, err);
 	if (r < 0)
 		return r;
@@ -254,11 +255,11 @@ static int take_frame(struct server_conn *conn, const struct ttrpc_frame *frame,
 		return err_set(err, -ERR_EXHAUSTED, "message exceeds the maximum of %d bytes",
 			       TTRPC_MESSAGE_MAX);
 	if (frame->stream % 2 != 1)
-		return err_set(
-			err, -ERR_INVALID, "StreamID must be odd for client initiated streams");
+		return err_set(err, -ERR_INVALID,
+			       "StreamID must be odd for client initiated streams");
 	if (frame->type == TTRPC_DATA)
-		return err_set(
-			err, -ERR_UNIMPLEMENTED, "no stream is open: streaming is not supported");
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "no stream is open: streaming is not supported");
 	if (frame->type != TTRPC_REQUEST)
 		return 0;
 	if (frame->stream <= conn->last_stream)

@@ -87,8 +87,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct gcs_header h;
 
-	while (len >= GCS_HEADER && gcs_header_decode(data, GCS_FRAME_MAX, &h) >= 0 && h.size <= len) {
-		const struct json_table *t = (h.type & GCS_TYPE_MASK) == GCS_RESPONSE ? &gcs_reply_table : &gcs_simple_request_table;
+	while (len >= GCS_HEADER && gcs_header_decode(data, GCS_FRAME_MAX, &h) >= 0 &&
+	       h.size <= len) {
+		const struct json_table *t = (h.type & GCS_TYPE_MASK) == GCS_RESPONSE
+						     ? &gcs_reply_table
+						     : &gcs_simple_request_table;
 		uint8_t raw[GCS_HEADER];
 
 		gcs_header_encode(&h, raw);

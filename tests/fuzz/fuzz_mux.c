@@ -19,9 +19,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 /* what an input answers our HELLO with, if it does */
-enum { NONCE = 0x4c434f57,
-       USERS = 8,
-       PORT = 1 };
+enum { NONCE = 0x4c434f57, USERS = 8, PORT = 1 };
 
 static struct {
 	int channel[2];
@@ -119,8 +117,7 @@ static CO void drive(void *arg)
 		f.data++;
 		f.len--;
 		/* 0, 1, 12 or 64 bytes */
-		n = n < 2 ? n : n == 2 ? MUX_HEADER
-				       : 64;
+		n = n < 2 ? n : n == 2 ? MUX_HEADER : 64;
 		n = n < f.len ? n : f.len;
 		if (f.m)
 			mux_receive(f.m, f.data, n);

@@ -28,8 +28,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-enum { INPUT_MAX = 60 << 10,
-       PARKED_MAX = 8192 };
+enum { INPUT_MAX = 60 << 10, PARKED_MAX = 8192 };
 
 static struct {
 	struct sockaddr_un addr;
@@ -64,10 +63,8 @@ static CO int handle_wait(struct ttrpc_call *call, const ProtobufCMessage *reque
 			&google__protobuf__empty__descriptor, h \
 	}
 static const struct ttrpc_method methods[] = {
-	METHOD("Create", create_task_request, handle),
-	METHOD("Exec", exec_process_request, handle),
-	METHOD("Update", update_task_request, handle),
-	METHOD("Wait", wait_request, handle_wait),
+	METHOD("Create", create_task_request, handle), METHOD("Exec", exec_process_request, handle),
+	METHOD("Update", update_task_request, handle), METHOD("Wait", wait_request, handle_wait),
 	METHOD("Kill", kill_request, handle),
 };
 static const struct ttrpc_method sandbox_methods[] = {
@@ -76,9 +73,8 @@ static const struct ttrpc_method sandbox_methods[] = {
 };
 static const struct ttrpc_service task = { "containerd.task.v3.Task", methods,
 					   ARRAY_SIZE(methods) };
-static const struct ttrpc_service sandbox = {
-	"containerd.runtime.sandbox.v1.Sandbox", sandbox_methods, 1
-};
+static const struct ttrpc_service sandbox = { "containerd.runtime.sandbox.v1.Sandbox",
+					      sandbox_methods, 1 };
 static const struct ttrpc_service *const services[] = { &task, &sandbox, NULL };
 
 static CO void drive(void *arg)

@@ -18,7 +18,8 @@ enum { CONTROLLERS = 4, LUNS = 64, SLOTS = CONTROLLERS * LUNS };
 /*
  * Disk:  RESERVED --attach--> ATTACHED --eject--> EJECTED --detach--> gone
  *        RESERVED --attach failed--> INVALID: refuses everything, drains
- * Mount: RESERVED --mount--> MOUNTED --unmount--> gone; RESERVED --mount failed--> INVALID: refuses everything, drains
+ * Mount: RESERVED --mount--> MOUNTED --unmount--> gone
+ *        RESERVED --mount failed--> INVALID: refuses everything, drains
  */
 enum disk_state { DISK_RESERVED, DISK_ATTACHED, DISK_EJECTED, DISK_INVALID };
 enum mount_state { MOUNT_RESERVED, MOUNT_MOUNTED, MOUNT_UNMOUNTED, MOUNT_INVALID };
@@ -99,13 +100,15 @@ static struct disk *find_disk(struct scsi *s, const struct stat *st, bool read_o
 		if (!d || d->read_only != read_only)
 			continue;
 		/* Two nodes of one block device are one disk. */
-		if (block ? d->ino == 0 && d->dev == st->st_rdev : d->ino == st->st_ino && d->dev == st->st_dev)
+		if (block ? d->ino == 0 && d->dev == st->st_rdev
+			  : d->ino == st->st_ino && d->dev == st->st_dev)
 			return d;
 	}
 	return NULL;
 }
 
-static struct disk *new_disk(struct scsi *s, const char *path, const struct stat *st, bool read_only)
+static struct disk *new_disk(struct scsi *s, const char *path, const struct stat *st,
+			     bool read_only)
 {
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (s->slots[i])
@@ -220,8 +223,8 @@ struct scsi *scsi_free(struct scsi *s)
 	return NULL;
 }
 
-int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi_mount *mount, char ret_id[UUID_LEN + 1],
-		 struct err *err)
+int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi_mount *mount,
+		 char ret_id[UUID_LEN + 1], struct err *err)
 {
 	_cleanup_free_ char *path = realpath(disk->path, NULL);
 	struct stat st;
@@ -229,12 +232,14 @@ int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi
 	if (!path || stat(path, &st) < 0)
 		return err_set(err, -ERR_INVALID, "disk %s: %s", disk->path, strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(err, -ERR_INVALID, "disk %s is neither a file nor a block device", disk->path);
+		return err_set(err, -ERR_INVALID, "disk %s is neither a file nor a block device",
+			       disk->path);
 
 	struct disk *d = find_disk(s, &st, disk->read_only);
 
 	if (d && (d->state == DISK_INVALID || d->state == DISK_EJECTED))
-		return err_set(err, -ERR_STATE, "disk %s is being torn down after a failure", disk->path);
+		return err_set(err, -ERR_STATE, "disk %s is being torn down after a failure",
+			       disk->path);
 
 	struct mount *m = d ? find_mount(d, mount->partition) : NULL;
 
@@ -242,12 +247,14 @@ int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi
 		return err_set(err, -ERR_STATE, "partition %llu of disk %s is being torn down",
 			       (unsigned long long)m->partition, disk->path);
 	if (m && !same_settings(m, mount))
-		return err_set(err, -ERR_STATE, "partition %llu of disk %s is mounted with other settings",
+		return err_set(err, -ERR_STATE,
+			       "partition %llu of disk %s is mounted with other settings",
 			       (unsigned long long)m->partition, disk->path);
 	if (!d)
 		d = new_disk(s, path, &st, disk->read_only);
 	if (!d)
-		return err_set(err, -ERR_EXHAUSTED, "disk %s: all %d SCSI slots of the VM are taken", disk->path, SLOTS);
+		return err_set(err, -ERR_EXHAUSTED,
+			       "disk %s: all %d SCSI slots of the VM are taken", disk->path, SLOTS);
 	if (!m)
 		m = new_mount(d, mount);
 	m->refs++;
@@ -263,7 +270,8 @@ static CO int attach(struct scsi *s, struct disk *d, struct err *err)
 	if (d->state == DISK_ATTACHED)
 		return 0;
 	if (d->state != DISK_RESERVED)
-		return err_set(err, -ERR_STATE, "disk %s has failed before: release it first", d->path);
+		return err_set(err, -ERR_STATE, "disk %s has failed before: release it first",
+			       d->path);
 
 	int r = s->ops->attach(s->ctx, d->slot / LUNS, d->slot % LUNS, d->path, d->read_only, err);
 
@@ -278,7 +286,8 @@ static CO int mount_partition(struct scsi *s, struct mount *m, struct err *err)
 	if (m->state == MOUNT_MOUNTED)
 		return 0;
 	if (m->state != MOUNT_RESERVED)
-		return err_set(err, -ERR_STATE, "disk %s has failed before: release it first", m->disk->path);
+		return err_set(err, -ERR_STATE, "disk %s has failed before: release it first",
+			       m->disk->path);
 
 	int r = s->ops->mount(s->ctx, &request, err);
 
@@ -339,7 +348,8 @@ static bool is_last(const struct mount *m)
 	return m->refs == 1 && mounts->next == &m->link && mounts->prev == &m->link;
 }
 
-/* The guest lets go of the disk before the VM loses it. A failure keeps what was reached, for another try. */
+/* The guest lets go of the disk before the VM loses it. A failure keeps what was reached, for
+ * another try. */
 static CO int detach(struct scsi *s, struct disk *d, struct err *err)
 {
 	unsigned controller = d->slot / LUNS, lun = d->slot % LUNS;
@@ -355,7 +365,8 @@ static CO int detach(struct scsi *s, struct disk *d, struct err *err)
 		r = s->ops->detach(s->ctx, controller, lun, err);
 		if (r < 0)
 			return err_wrap(err, r, "detach disk %s", d->path);
-		/* Whoever reserved it meanwhile will attach it again; else the slot is free with the last reference. */
+		/* Whoever reserved it meanwhile will attach it again; else the slot is free with
+		 * the last reference. */
 		d->state = DISK_RESERVED;
 	}
 	return 0;

@@ -12,9 +12,10 @@ struct err;
 struct gcs_mapped_disk;
 
 /*
- * SCSI controller: one per VM, 4 × 64 slots. Everything block-like goes through it. Reserve (no I/O) → Map → Unmap; after a
- * successful reserve the caller must unmap, even when mapping failed. A reservation holds its mount and thereby its disk;
- * the slot is free again when the last reference goes, whatever the states. Different disks are mapped in parallel.
+ * SCSI controller: one per VM, 4 × 64 slots. Everything block-like goes through it. Reserve (no
+ * I/O) → Map → Unmap; after a successful reserve the caller must unmap, even when mapping failed. A
+ * reservation holds its mount and thereby its disk; the slot is free again when the last reference
+ * goes, whatever the states. Different disks are mapped in parallel.
  */
 
 struct scsi;
@@ -25,7 +26,8 @@ struct scsi;
  * Each returns 0 or a negative code with text. Removal of what is gone (the VM too) is success.
  */
 struct scsi_ops {
-	CO int (*attach)(void *ctx, unsigned controller, unsigned lun, const char *path, bool read_only, struct err *err);
+	CO int (*attach)(void *ctx, unsigned controller, unsigned lun, const char *path,
+			 bool read_only, struct err *err);
 	CO int (*detach)(void *ctx, unsigned controller, unsigned lun, struct err *err);
 	CO int (*mount)(void *ctx, const struct gcs_mapped_disk *disk, struct err *err);
 	CO int (*unmount)(void *ctx, const struct gcs_mapped_disk *disk, struct err *err);
@@ -33,7 +35,8 @@ struct scsi_ops {
 };
 
 /**
- * struct scsi_disk - a disk on the host. Disks are shared by (device, inode, read_only), not by the text of the path
+ * struct scsi_disk - a disk on the host. Disks are shared by (device, inode, read_only), not by the
+ * text of the path
  */
 struct scsi_disk {
 	const char *path;
@@ -41,7 +44,8 @@ struct scsi_disk {
 };
 
 /**
- * struct scsi_mount - how a partition of it is mounted in the guest (all but @partition must match to share the mount)
+ * struct scsi_mount - how a partition of it is mounted in the guest (all but @partition must match
+ * to share the mount)
  * @partition:	0 is the whole disk
  * @options:	NULL-terminated, compared as a set
  * @filesystem:	"ext4", "xfs", or NULL to let the guest detect it
@@ -65,20 +69,24 @@ struct scsi *scsi_free(struct scsi *s);
 /**
  * scsi_reserve() - a reference to a partition of a disk
  * @ret_id:	reservation id, a random UUID
- * Return: 0; -ERR_EXHAUSTED when all 256 slots are taken; -ERR_STATE when it is reserved with other settings, or is being
- * torn down after a failure; -ERR_INVALID when the path cannot be opened
+ * Return: 0; -ERR_EXHAUSTED when all 256 slots are taken; -ERR_STATE when it is reserved with other
+ * settings, or is being torn down after a failure; -ERR_INVALID when the path cannot be opened
  */
-int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi_mount *mount, char ret_id[UUID_LEN + 1],
-		 struct err *err);
+int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi_mount *mount,
+		 char ret_id[UUID_LEN + 1], struct err *err);
 /**
  * scsi_map() - attach the disk and mount the partition, unless another reservation has done so
- * @ret_path:	guest path, /run/mounts/scsi/<controller>_<lun>_<partition>; borrowed until the reservation is unmapped
- * Return: 0 or a negative code; -ERR_NOT_FOUND for an unknown reservation, -ERR_STATE for one that must drain
+ * @ret_path:	guest path, /run/mounts/scsi/<controller>_<lun>_<partition>; borrowed until the
+ *		reservation is unmapped
+ * Return: 0 or a negative code; -ERR_NOT_FOUND for an unknown reservation, -ERR_STATE for one that
+ * must drain
  */
 CO int scsi_map(struct scsi *s, const char *id, const char **ret_path, struct err *err);
 /**
- * scsi_unmap() - give up a reservation: the last one of a partition unmounts, the last of a disk ejects and detaches
- * Return: 0, also for an unknown reservation (released already); a failed step keeps the reservation, so that the call can be repeated
+ * scsi_unmap() - give up a reservation: the last one of a partition unmounts, the last of a disk
+ * ejects and detaches
+ * Return: 0, also for an unknown reservation (released already); a failed step keeps the
+ * reservation, so that the call can be repeated
  */
 CO int scsi_unmap(struct scsi *s, const char *id, struct err *err);
 

@@ -14,7 +14,8 @@
 
 /*
  *        RESERVED --add--> ADDED --mount--> MOUNTED --unmount--> ADDED --remove--> gone
- *        RESERVED --add failed--> INVALID; ADDED --mount failed--> INVALID (still on the host: @added)
+ *        RESERVED --add failed--> INVALID
+ *        ADDED --mount failed--> INVALID (still on the host: @added)
  * INVALID refuses everything and drains.
  */
 enum share_state { SHARE_RESERVED, SHARE_ADDED, SHARE_MOUNTED, SHARE_INVALID };
@@ -49,7 +50,7 @@ struct shares {
 	void *ctx;
 	bool deny_writable;
 	uint64_t counter;
-	struct map by_key;	/* key → struct share */
+	struct map by_key; /* key → struct share */
 	struct map reservations; /* id → struct share */
 };
 
@@ -86,7 +87,8 @@ struct shares *shares_free(struct shares *s)
 }
 
 /* @path is a real path: absolute, without symlinks. */
-static struct share *new_share(struct shares *s, const char *key, const char *path, bool file, bool read_only)
+static struct share *new_share(struct shares *s, const char *key, const char *path, bool file,
+			       bool read_only)
 {
 	struct share *sh = NEW0(struct share);
 	const char *base = strrchr(path, '/') + 1;
@@ -94,7 +96,9 @@ static struct share *new_share(struct shares *s, const char *key, const char *pa
 	sh->key = mem_strdup(key);
 	sh->read_only = read_only;
 	sh->only = file ? mem_strdup(base) : NULL;
-	sh->path = !file ? mem_strdup(path) : base - path > 1 ? mem_strndup(path, (size_t)(base - path - 1)) : mem_strdup("/");
+	sh->path = !file             ? mem_strdup(path)
+		   : base - path > 1 ? mem_strndup(path, (size_t)(base - path - 1))
+				     : mem_strdup("/");
 	snprintf(sh->name, sizeof(sh->name), "%" PRIu64, s->counter++);
 	sh->guest_path = str_printf("/run/mounts/plan9/%s", sh->name);
 	sh->result = file ? str_printf("%s/%s", sh->guest_path, base) : mem_strdup(sh->guest_path);
@@ -103,23 +107,28 @@ static struct share *new_share(struct shares *s, const char *key, const char *pa
 	return sh;
 }
 
-int share_reserve(struct shares *s, const char *path, bool read_only, char ret_id[UUID_LEN + 1], struct err *err)
+int share_reserve(struct shares *s, const char *path, bool read_only, char ret_id[UUID_LEN + 1],
+		  struct err *err)
 {
 	_cleanup_free_ char *real = realpath(path, NULL);
 	struct stat st;
 
 	if (!read_only && s->deny_writable)
-		return err_set(err, -ERR_DENIED, "share %s: adding writable shares is denied", path);
+		return err_set(err, -ERR_DENIED, "share %s: adding writable shares is denied",
+			       path);
 	if (!real || stat(real, &st) < 0)
 		return err_set(err, -ERR_INVALID, "share %s: %s", path, strerror(errno));
 
-	/* Whatever is no directory is a single file: sockets, FIFOs and device nodes keep their nature below 9p. */
+	/* Whatever is no directory is a single file: sockets, FIFOs and device nodes keep their
+	 * nature below 9p. */
 	bool file = !S_ISDIR(st.st_mode);
-	_cleanup_free_ char *key = str_printf("%s %s %s", read_only ? "ro" : "rw", file ? "file" : "dir", real);
+	_cleanup_free_ char *key =
+		str_printf("%s %s %s", read_only ? "ro" : "rw", file ? "file" : "dir", real);
 	struct share *sh = map_get(&s->by_key, key);
 
 	if (sh && sh->state == SHARE_INVALID)
-		return err_set(err, -ERR_STATE, "share %s is being torn down after a failure", path);
+		return err_set(err, -ERR_STATE, "share %s is being torn down after a failure",
+			       path);
 	if (!sh)
 		sh = new_share(s, key, real, file, read_only);
 	sh->refs++;
@@ -133,7 +142,8 @@ static CO int bring_up(struct shares *s, struct share *sh, struct err *err)
 	int r = 0;
 
 	if (sh->state == SHARE_INVALID)
-		return err_set(err, -ERR_STATE, "share %s has failed before: release it first", sh->path);
+		return err_set(err, -ERR_STATE, "share %s has failed before: release it first",
+			       sh->path);
 	if (sh->state == SHARE_RESERVED) {
 		r = s->ops->add(s->ctx, sh->name, sh->path, sh->only, sh->read_only, err);
 		sh->added = r >= 0;

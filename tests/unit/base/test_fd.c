@@ -267,7 +267,10 @@ START_TEST(fds_beyond_the_first_are_closed)
 		struct cmsghdr align;
 	} control = { 0 };
 	struct iovec iov = { (char[]){ "x" }, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.space) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control.space) };
 	int pair[2], got, probe, two[2] = { 0, 1 };
 	char b;
 

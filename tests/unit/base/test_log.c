@@ -64,9 +64,10 @@ END_TEST
 
 START_TEST(values_are_quoted_and_cannot_forge_a_line)
 {
-	log_msg(LOG_INFO, &(struct log_fields){ .container = "a b\"", .exec = "" }, "x \"y\"\nlevel=\t\\ \x1b");
-	ck_assert_str_eq(logged(),
-			 "level=info msg=\"x \\\"y\\\"\\nlevel=\\t\\\\ \\x1b\" container=\"a b\\\"\" exec=\"\"\n");
+	log_msg(LOG_INFO, &(struct log_fields){ .container = "a b\"", .exec = "" },
+		"x \"y\"\nlevel=\t\\ \x1b");
+	ck_assert_str_eq(logged(), "level=info msg=\"x \\\"y\\\"\\nlevel=\\t\\\\ \\x1b\" "
+				   "container=\"a b\\\"\" exec=\"\"\n");
 }
 END_TEST
 
@@ -165,7 +166,8 @@ END_TEST
 START_TEST(json_in_strings_is_scrubbed_too)
 {
 	_cleanup_free_ char *s =
-		log_scrub_json("{\"Settings\":\"{\\\"In\\\":\\\"{\\\\\\\"env\\\\\\\":[\\\\\\\"PW=x\\\\\\\"]}\\\"}\"}");
+		log_scrub_json("{\"Settings\":\"{\\\"In\\\":\\\"{\\\\\\\"env\\\\\\\":[\\\\\\\"PW="
+			       "x\\\\\\\"]}\\\"}\"}");
 
 	ck_assert_ptr_null(strstr(s, "PW=x"));
 	ck_assert_ptr_nonnull(strstr(s, "Settings"));

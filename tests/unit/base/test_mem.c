@@ -28,7 +28,8 @@ END_TEST
 
 START_TEST(copies_end_at_the_nul_or_the_length)
 {
-	_cleanup_free_ char *a = mem_strndup("abc", 2), *b = mem_strndup("abc", 9), *c = mem_strdup("abc");
+	_cleanup_free_ char *a = mem_strndup("abc", 2), *b = mem_strndup("abc", 9),
+			    *c = mem_strdup("abc");
 
 	ck_assert_str_eq(a, "ab");
 	ck_assert_str_eq(b, "abc");

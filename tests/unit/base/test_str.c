@@ -32,18 +32,14 @@ START_TEST(sizes_have_binary_units)
 		const char *text;
 		uint64_t bytes;
 	} good[] = {
-		{ "512", 512 },
-		{ "512B", 512 },
-		{ "64K", 65536 },
-		{ "64k", 65536 },
-		{ "256M", 268435456 },
-		{ "1G", 1073741824 },
-		{ "64MiB", 67108864 },
-		{ "2GB", 2147483648 },
-		{ "1T", 1099511627776 },
-		{ "0", 0 },
+		{ "512", 512 },          { "512B", 512 },
+		{ "64K", 65536 },        { "64k", 65536 },
+		{ "256M", 268435456 },   { "1G", 1073741824 },
+		{ "64MiB", 67108864 },   { "2GB", 2147483648 },
+		{ "1T", 1099511627776 }, { "0", 0 },
 	};
-	static const char *const bad[] = { "", "K", "1X", "1Ki", "1KiBB", "1 K", "-1K", "1.5G", "1BK" };
+	static const char *const bad[] = { "",    "K",   "1X",   "1Ki", "1KiBB",
+					   "1 K", "-1K", "1.5G", "1BK" };
 	uint64_t v = 7;
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
@@ -172,8 +168,7 @@ START_TEST(a_buffer_grows_at_the_end_and_is_eaten_at_the_front)
 	for (int i = 0; i < 1000; i++)
 		buf_addf(&b, "%d,", i);
 	for (int i = 0; i < 500; i++)
-		want += i < 10 ? 2 : i < 100 ? 3
-					     : 4;
+		want += i < 10 ? 2 : i < 100 ? 3 : 4;
 	buf_eat(&b, want);
 	ck_assert_int_eq(memcmp(b.data, "500,501,", 8), 0);
 	memcpy(buf_reserve(&b, 4), "tail", 4);

@@ -17,7 +17,8 @@ START_TEST(a_uuid_is_version_4_in_lower_case)
 			if (i == 8 || i == 13 || i == 18 || i == 23)
 				ck_assert_int_eq(u[i], '-');
 			else
-				ck_assert(isdigit((unsigned char)u[i]) || (u[i] >= 'a' && u[i] <= 'f'));
+				ck_assert(isdigit((unsigned char)u[i]) ||
+					  (u[i] >= 'a' && u[i] <= 'f'));
 		ck_assert_int_eq(u[14], '4');
 		ck_assert_ptr_nonnull(strchr("89ab", u[19]));
 	}

@@ -15,8 +15,8 @@
 #include "loop/loop.h"
 
 /*
- * Fakes note each call in @calls ("attach 0:1;"), fail the call whose number is @fail_at (1 is the first), and hold calls
- * named @hold_at until @gate is set.
+ * Fakes note each call in @calls ("attach 0:1;"), fail the call whose number is @fail_at (1 is the
+ * first), and hold calls named @hold_at until @gate is set.
  */
 struct fake {
 	struct buf calls;
@@ -42,13 +42,15 @@ static inline const char *fake_calls(struct fake *f)
 {
 	static char text[4096];
 
-	snprintf(text, sizeof(text), "%.*s", (int)f->calls.len, f->calls.data ? (char *)f->calls.data : "");
+	snprintf(text, sizeof(text), "%.*s", (int)f->calls.len,
+		 f->calls.data ? (char *)f->calls.data : "");
 	buf_eat(&f->calls, f->calls.len);
 	return text;
 }
 
-__attribute__((format(printf, 3, 4)))
-static inline CO int fake_call(struct fake *f, struct err *err, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static inline CO int fake_call(struct fake *f,
+								     struct err *err,
+								     const char *fmt, ...)
 {
 	char text[256];
 	va_list ap;

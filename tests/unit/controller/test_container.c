@@ -9,8 +9,10 @@
 static const char spec_text[] =
 	"{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"rootfs\"},\"linux\":{},\"mounts\":["
 	"{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-	"{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"%s/volume\",\"options\":[\"rbind\",\"rw\"]},"
-	"{\"destination\":\"/f\",\"type\":\"bind\",\"source\":\"%s/file\",\"options\":[\"rbind\",\"ro\"]}]}";
+	"{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"%s/"
+	"volume\",\"options\":[\"rbind\",\"rw\"]},"
+	"{\"destination\":\"/f\",\"type\":\"bind\",\"source\":\"%s/"
+	"file\",\"options\":[\"rbind\",\"ro\"]}]}";
 
 /* What Create and Delete ask for, in order; the fault tests fail each in turn. */
 static const char *const create_calls[] = {
@@ -18,7 +20,8 @@ static const char *const create_calls[] = {
 	"mount 0",
 	"attach 0:0 c1.img rw",
 	"mount 0:0 ensure",
-	"combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_0_0/scratch/p1/c1",
+	"combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on "
+	"/run/mounts/scsi/0_0_0/scratch/p1/c1",
 	"share 1 volume rw",
 	"mount 1",
 	"share 2 file of %s ro",
@@ -54,7 +57,8 @@ static const char *events_seen(void)
 {
 	static char text[512];
 
-	snprintf(text, sizeof(text), "%.*s", (int)events.len, events.data ? (char *)events.data : "");
+	snprintf(text, sizeof(text), "%.*s", (int)events.len,
+		 events.data ? (char *)events.data : "");
 	buf_eat(&events, events.len);
 	return text;
 }
@@ -107,7 +111,9 @@ struct call {
 
 static CO int do_create(struct err *e)
 {
-	struct container_request request = { .bundle = vm.bundle, .spec = spec, .io = { .out = missing_out } };
+	struct container_request request = { .bundle = vm.bundle,
+					     .spec = spec,
+					     .io = { .out = missing_out } };
 
 	return container_create(c, &request, e);
 }
@@ -264,7 +270,8 @@ static char *joined(const char *const *calls, size_t n, const char *end)
 
 START_TEST(create_builds_from_the_host_to_the_guest_and_delete_takes_back_in_reverse)
 {
-	_cleanup_free_ char *up = joined(create_calls, ARRAY_SIZE(create_calls), "properties ProcessList;");
+	_cleanup_free_ char *up =
+		joined(create_calls, ARRAY_SIZE(create_calls), "properties ProcessList;");
 	_cleanup_free_ char *down = joined(delete_calls, ARRAY_SIZE(delete_calls), "");
 	struct process_status s;
 
@@ -340,7 +347,8 @@ START_TEST(a_spec_that_is_refused_after_the_layers_leaves_nothing)
 }
 END_TEST
 
-/* A call that may yet be carried out is taken back: _i is the guest call whose answer comes too late. */
+/* A call that may yet be carried out is taken back: _i is the guest call whose answer comes too
+ * late. */
 START_TEST(a_create_that_runs_out_of_time_takes_back_what_the_guest_may_do_yet)
 {
 	static const char *const held[] = { "combine", "create" };
@@ -449,16 +457,14 @@ static const struct {
 	bool all;
 	int result;
 } kills[] = {
-	{ "", 0, false, -ERR_INVALID },
-	{ "", 65, false, -ERR_INVALID },
-	{ "", UINT32_MAX, false, -ERR_INVALID },
-	{ "", 64, false, 0 },
-	{ "e1", 9, true, -ERR_STATE },
-	{ "e9", 9, false, -ERR_NOT_FOUND },
+	{ "", 0, false, -ERR_INVALID },          { "", 65, false, -ERR_INVALID },
+	{ "", UINT32_MAX, false, -ERR_INVALID }, { "", 64, false, 0 },
+	{ "e1", 9, true, -ERR_STATE },           { "e9", 9, false, -ERR_NOT_FOUND },
 };
 static int kill_number;
 
-CALL(kill_row, container_kill(c, kills[kill_number].exec_id, kills[kill_number].signal, kills[kill_number].all, &k->err))
+CALL(kill_row, container_kill(c, kills[kill_number].exec_id, kills[kill_number].signal,
+			      kills[kill_number].all, &k->err))
 
 START_TEST(signals_are_checked)
 {
@@ -568,7 +574,8 @@ START_TEST(a_delete_that_fails_at_any_step_can_be_repeated_and_does_no_step_twic
 		bool in_first = strstr(saved, call), in_second = strstr(second, call);
 
 		/* The one that failed is in both, any other in one. */
-		ck_assert_msg(i == _i ? in_first && in_second : in_first != in_second, "%s", delete_calls[i]);
+		ck_assert_msg(i == _i ? in_first && in_second : in_first != in_second, "%s",
+			      delete_calls[i]);
 	}
 }
 END_TEST
@@ -702,7 +709,8 @@ START_TEST(pids_come_with_the_exec_ids_that_are_known)
 	reach(CONTAINER_RUNNING);
 	ck_assert_int_eq(run(add_exec), 0);
 	ck_assert_int_eq(run(start_exec), 0);
-	vm.properties = "{\"ProcessList\":[{\"ProcessId\":100},{\"ProcessId\":101},{\"ProcessId\":5}]}";
+	vm.properties =
+		"{\"ProcessList\":[{\"ProcessId\":100},{\"ProcessId\":101},{\"ProcessId\":5}]}";
 	ck_assert_int_eq(run(list_pids), 0);
 	ck_assert_str_eq(pids_seen, "100=;101=e1;5=;");
 	free(pids_seen);
@@ -736,14 +744,16 @@ END_TEST
 static void add_tests(TCase *t)
 {
 	tcase_add_loop_test(t, each_row_of_the_state_table_holds, 0, ARRAY_SIZE(table));
-	tcase_add_test(t, create_builds_from_the_host_to_the_guest_and_delete_takes_back_in_reverse);
-	tcase_add_loop_test(t, a_create_that_fails_at_any_call_leaves_nothing_and_can_be_repeated, 0,
-			    ARRAY_SIZE(create_calls));
+	tcase_add_test(t,
+		       create_builds_from_the_host_to_the_guest_and_delete_takes_back_in_reverse);
+	tcase_add_loop_test(t, a_create_that_fails_at_any_call_leaves_nothing_and_can_be_repeated,
+			    0, ARRAY_SIZE(create_calls));
 	tcase_add_test(t, a_guest_that_does_not_tell_the_pid_fails_nothing);
 	tcase_add_loop_test(t, strange_answers_about_the_pid_are_survived, 0, 7);
 	tcase_add_test(t, a_create_whose_stdio_cannot_be_opened_asks_for_nothing);
 	tcase_add_test(t, a_spec_that_is_refused_after_the_layers_leaves_nothing);
-	tcase_add_loop_test(t, a_create_that_runs_out_of_time_takes_back_what_the_guest_may_do_yet, 0, 2);
+	tcase_add_loop_test(t, a_create_that_runs_out_of_time_takes_back_what_the_guest_may_do_yet,
+			    0, 2);
 	tcase_add_test(t, init_s_exit_stops_the_container_and_is_published_once);
 	tcase_add_test(t, killing_a_container_that_was_never_started_is_its_exit);
 	tcase_add_test(t, killing_an_exec_that_was_never_started_is_its_exit);
@@ -755,9 +765,11 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, an_exec_id_is_taken_until_it_is_deleted);
 	tcase_add_test(t, an_exec_that_was_never_started_is_deleted_with_code_0);
 	tcase_add_test(t, a_failed_exec_leaves_no_entry);
-	tcase_add_test(t, an_exec_that_cannot_be_started_ends_with_code_1_and_the_container_runs_on);
-	tcase_add_loop_test(t, a_delete_that_fails_at_any_step_can_be_repeated_and_does_no_step_twice, 0,
-			    ARRAY_SIZE(delete_calls));
+	tcase_add_test(t,
+		       an_exec_that_cannot_be_started_ends_with_code_1_and_the_container_runs_on);
+	tcase_add_loop_test(t,
+			    a_delete_that_fails_at_any_step_can_be_repeated_and_does_no_step_twice,
+			    0, ARRAY_SIZE(delete_calls));
 	tcase_add_test(t, deleting_from_a_guest_that_is_gone_succeeds);
 	tcase_add_test(t, calls_that_overlap_a_delete_find_an_ended_container);
 	tcase_add_test(t, a_client_that_gives_up_does_not_stop_the_delete);

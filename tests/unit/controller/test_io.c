@@ -26,7 +26,9 @@ static void setup(void)
 	for (int i = 0; i < 3; i++) {
 		paths[i] = str_printf("%s/%d", dir, i);
 		ck_assert_int_eq(mkfifo(paths[i], 0600), 0);
-		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, guest[i]), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+					    guest[i]),
+				 0);
 		closed[i] = false;
 	}
 }

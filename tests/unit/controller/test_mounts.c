@@ -67,7 +67,9 @@ static const char *source_of(size_t n)
 
 START_TEST(a_directory_is_shared_and_its_source_becomes_the_guest_s)
 {
-	ck_assert_int_eq(map_entries("{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"$/volume\",\"options\":[\"rbind\"]}"), 0);
+	ck_assert_int_eq(map_entries("{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"$/"
+				     "volume\",\"options\":[\"rbind\"]}"),
+			 0);
 	ck_assert_str_eq(fake_calls(&vm.f), "share 0 volume rw;mount 0;");
 	ck_assert_str_eq(source_of(0), "/run/mounts/plan9/0");
 }
@@ -75,9 +77,12 @@ END_TEST
 
 START_TEST(a_file_is_shared_alone_and_its_name_joined)
 {
-	_cleanup_free_ char *calls = str_printf("share 0 file of %s ro;mount 0;", strrchr(vm.dir, '/') + 1);
+	_cleanup_free_ char *calls =
+		str_printf("share 0 file of %s ro;mount 0;", strrchr(vm.dir, '/') + 1);
 
-	ck_assert_int_eq(map_entries("{\"destination\":\"/f\",\"source\":\"$/file\",\"options\":[\"bind\",\"RO\"]}"), 0);
+	ck_assert_int_eq(map_entries("{\"destination\":\"/f\",\"source\":\"$/"
+				     "file\",\"options\":[\"bind\",\"RO\"]}"),
+			 0);
 	ck_assert_str_eq(fake_calls(&vm.f), calls);
 	ck_assert_str_eq(source_of(0), "/run/mounts/plan9/0/file");
 }
@@ -86,11 +91,13 @@ END_TEST
 START_TEST(two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one)
 {
 	fake_file("other", "y");
-	ck_assert_int_eq(map_entries("{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"$/file\"},"
-				     "{\"destination\":\"/b\",\"type\":\"bind\",\"source\":\"$/other\"},"
-				     "{\"destination\":\"/c\",\"type\":\"bind\",\"source\":\"$/file\"},"
-				     "{\"destination\":\"/d\",\"type\":\"bind\",\"source\":\"$/file\",\"options\":[\"ro\"]}"),
-			 0);
+	ck_assert_int_eq(
+		map_entries("{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"$/file\"},"
+			    "{\"destination\":\"/b\",\"type\":\"bind\",\"source\":\"$/other\"},"
+			    "{\"destination\":\"/c\",\"type\":\"bind\",\"source\":\"$/file\"},"
+			    "{\"destination\":\"/d\",\"type\":\"bind\",\"source\":\"$/"
+			    "file\",\"options\":[\"ro\"]}"),
+		0);
 	ck_assert_uint_eq(shares_in_use(vm.env.shares), 3);
 	ck_assert_uint_eq(strv_len(ids), 4);
 	ck_assert_str_eq(source_of(0), source_of(2));
@@ -131,8 +138,10 @@ static const struct {
 	{ "{\"type\":\"bind\",\"source\":\"$/file\"}", "no destination" },
 	{ "{\"destination\":\"\",\"type\":\"bind\",\"source\":\"$/file\"}", "no destination" },
 	{ "{\"destination\":\"/x\",\"type\":\"bind\"}", "mount /x has no source" },
-	{ "{\"destination\":\"/x\",\"type\":\"nfs\",\"source\":\"h:/x\"}", "mount /x: type nfs is not supported" },
-	{ "{\"destination\":\"/x\",\"source\":\"$/file\"}", "mount /x: type \"\" is not supported" },
+	{ "{\"destination\":\"/x\",\"type\":\"nfs\",\"source\":\"h:/x\"}",
+	  "mount /x: type nfs is not supported" },
+	{ "{\"destination\":\"/x\",\"source\":\"$/file\"}",
+	  "mount /x: type \"\" is not supported" },
 	{ "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"$/missing\"}", "mount /x" },
 	{ "null", "no destination" },
 	{ "[]", "no destination" },
@@ -161,9 +170,10 @@ END_TEST
 START_TEST(a_failure_keeps_what_was_reserved_in_the_list)
 {
 	vm.f.fail_at = (unsigned)_i + 1;
-	ck_assert_int_eq(map_entries("{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"$/file\"},"
-				     "{\"destination\":\"/b\",\"type\":\"bind\",\"source\":\"$/volume\"}"),
-			 -EIO);
+	ck_assert_int_eq(
+		map_entries("{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"$/file\"},"
+			    "{\"destination\":\"/b\",\"type\":\"bind\",\"source\":\"$/volume\"}"),
+		-EIO);
 	ck_assert_uint_eq(strv_len(ids), _i < 2 ? 1 : 2);
 	ck_assert_ptr_nonnull(strstr(err.text, _i < 2 ? "mount /a" : "mount /b"));
 }
@@ -178,7 +188,8 @@ int main(void)
 	tcase_add_test(t, a_directory_is_shared_and_its_source_becomes_the_guest_s);
 	tcase_add_test(t, a_file_is_shared_alone_and_its_name_joined);
 	tcase_add_test(t, two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one);
-	tcase_add_loop_test(t, what_has_no_part_on_the_host_passes_unchanged, 0, ARRAY_SIZE(passing));
+	tcase_add_loop_test(t, what_has_no_part_on_the_host_passes_unchanged, 0,
+			    ARRAY_SIZE(passing));
 	tcase_add_loop_test(t, others_are_refused_by_name, 0, ARRAY_SIZE(refused));
 	tcase_add_test(t, a_spec_without_mounts_needs_nothing);
 	tcase_add_loop_test(t, a_failure_keeps_what_was_reserved_in_the_list, 0, 4);

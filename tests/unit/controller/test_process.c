@@ -48,7 +48,9 @@ static CO int on_execute(void *ctx, const char *container, const struct gcs_proc
 	if (r < 0)
 		return r;
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, guest.fds[i]), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+					    guest.fds[i]),
+				 0);
 	guests++;
 	*ret = &guest;
 	return 0;
@@ -74,7 +76,8 @@ static void on_close(struct guest_process *g, int stream)
 		g->fds[stream][0] = fd_close(g->fds[stream][0]);
 }
 
-static void on_on_exit(struct guest_process *g, void (*fn)(uint32_t code, bool lost, void *arg), void *arg)
+static void on_on_exit(struct guest_process *g, void (*fn)(uint32_t code, bool lost, void *arg),
+		       void *arg)
 {
 	g->exited = fn;
 	g->arg = arg;
@@ -106,14 +109,7 @@ static struct guest_process *on_free(struct guest_process *g)
 }
 
 static const struct process_ops ops = {
-	on_execute,
-	on_pid,
-	on_fd,
-	on_close,
-	on_on_exit,
-	on_signal,
-	on_resize,
-	on_free,
+	on_execute, on_pid, on_fd, on_close, on_on_exit, on_signal, on_resize, on_free,
 };
 
 /* ---- the fixture ---- */
@@ -535,7 +531,9 @@ START_TEST(a_call_that_is_under_way_survives_the_owner)
 	static const struct {
 		const char *hold_at;
 		CO void (*call)(void *arg);
-	} calls[] = { { "execute", start_unpublished }, { "signal", kill_9 }, { "none", wait_end } };
+	} calls[] = { { "execute", start_unpublished },
+		      { "signal", kill_9 },
+		      { "none", wait_end } };
 	int result = 1;
 
 	reach(_i == 0 ? PROCESS_CREATED : PROCESS_RUNNING);
@@ -569,7 +567,8 @@ int main(void)
 	tcase_add_test(t, waits_end_with_the_process);
 	tcase_add_test(t, it_cannot_be_signalled_started_or_deleted_while_it_is_being_started);
 	tcase_add_test(t, the_pid_is_the_one_that_the_guest_gave);
-	tcase_add_loop_test(t, a_guest_that_lost_the_process_or_is_gone_says_that_it_has_finished, 0, 4);
+	tcase_add_loop_test(t, a_guest_that_lost_the_process_or_is_gone_says_that_it_has_finished,
+			    0, 4);
 	tcase_add_test(t, other_failures_of_a_signal_are_told);
 	tcase_add_test(t, a_terminal_has_no_stderr_of_its_own);
 	tcase_add_test(t, a_stream_that_cannot_be_opened_leaves_it_not_created);

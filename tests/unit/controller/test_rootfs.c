@@ -10,8 +10,8 @@
 #include "wire/json.h"
 
 /*
- * Overlays and binds are really mounted, in a mount namespace of the test's own; without the right to make one, the tests are
- * skipped.
+ * Overlays and binds are really mounted, in a mount namespace of the test's own; without the right
+ * to make one, the tests are skipped.
  */
 
 enum { SKIPPED = 77 };
@@ -29,7 +29,9 @@ static void setup(void)
 	memset(&rootfs, 0, sizeof(rootfs));
 	memset(options, 0, sizeof(options));
 	mount_entry = (struct rootfs_mount){ .options = options };
-	request = (struct container_request){ .bundle = vm.bundle, .rootfs = &mount_entry, .n_rootfs = 1 };
+	request = (struct container_request){ .bundle = vm.bundle,
+					      .rootfs = &mount_entry,
+					      .n_rootfs = 1 };
 }
 
 static void teardown(void)
@@ -109,7 +111,8 @@ static void release_all(void)
 static bool is_mount(const char *name)
 {
 	struct stat a, b;
-	_cleanup_free_ char *path = str_printf("%s/%s", vm.dir, name), *up = str_printf("%s/..", path);
+	_cleanup_free_ char *path = str_printf("%s/%s", vm.dir, name),
+			    *up = str_printf("%s/..", path);
 
 	ck_assert_int_eq(stat(path, &a), 0);
 	ck_assert_int_eq(stat(up, &b), 0);
@@ -132,7 +135,8 @@ START_TEST(a_directory_is_shared_read_only_below_a_scratch_disk)
 	ck_assert_int_eq(run(prepare), 0);
 	ck_assert_str_eq(fake_calls(&vm.f),
 			 "share 0 rootfs ro;mount 0;attach 0:0 c1.img rw;mount 0:0 ensure;"
-			 "combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_0_0/scratch/p1/c1;");
+			 "combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on "
+			 "/run/mounts/scsi/0_0_0/scratch/p1/c1;");
 	ck_assert_str_eq(rootfs.guest_path, "/run/gcs/pods/p1/c1/rootfs");
 	ck_assert_str_eq(rootfs.scratch_dir, "/run/mounts/scsi/0_0_0/scratch/p1/c1");
 	ck_assert(!rootfs.read_only);
@@ -186,11 +190,13 @@ static const struct {
 	{ "xfs", NULL, "attach 0:0 image rw;mount 0:0;", false },
 	{ "ext4", "ro",
 	  "attach 0:0 image ro;mount 0:0 ro;attach 0:1 c1.img rw;mount 0:1 ensure;"
-	  "combine /run/mounts/scsi/0_0_0 at /run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;",
+	  "combine /run/mounts/scsi/0_0_0 at /run/gcs/pods/p1/c1/rootfs on "
+	  "/run/mounts/scsi/0_1_0/scratch/p1/c1;",
 	  true },
 	{ "erofs", NULL,
 	  "attach 0:0 image ro;mount 0:0 ro;attach 0:1 c1.img rw;mount 0:1 ensure;"
-	  "combine /run/mounts/scsi/0_0_0 at /run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;",
+	  "combine /run/mounts/scsi/0_0_0 at /run/gcs/pods/p1/c1/rootfs on "
+	  "/run/mounts/scsi/0_1_0/scratch/p1/c1;",
 	  true },
 };
 
@@ -203,7 +209,8 @@ START_TEST(an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk)
 		add_option(images[_i].option);
 	ck_assert_int_eq(run(prepare), 0);
 	ck_assert_str_eq(fake_calls(&vm.f), images[_i].calls);
-	ck_assert_str_eq(rootfs.guest_path, images[_i].read_only ? "/run/gcs/pods/p1/c1/rootfs" : "/run/mounts/scsi/0_0_0");
+	ck_assert_str_eq(rootfs.guest_path, images[_i].read_only ? "/run/gcs/pods/p1/c1/rootfs"
+								 : "/run/mounts/scsi/0_0_0");
 	ck_assert(rootfs.read_only == images[_i].read_only);
 	release_all();
 	ck_assert(fake_exists("image"));
@@ -240,7 +247,8 @@ END_TEST
 
 START_TEST(several_mounts_are_refused)
 {
-	struct rootfs_mount two[2] = { { .type = "ext4", .source = "/x" }, { .type = "overlay", .source = "y" } };
+	struct rootfs_mount two[2] = { { .type = "ext4", .source = "/x" },
+				       { .type = "overlay", .source = "y" } };
 
 	request.rootfs = two;
 	request.n_rootfs = 2;
@@ -405,7 +413,8 @@ int main(void)
 	Suite *s = suite_create("controller rootfs");
 	TCase *t = tcase_create("rootfs");
 
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
 		printf("skipped: no mount namespace can be made here\n");
 		return SKIPPED;
 	}
@@ -417,7 +426,8 @@ int main(void)
 	tcase_add_test(t, with_the_upper_on_the_host_a_directory_is_shared_writable_by_itself);
 	tcase_add_test(t, an_absolute_root_need_not_be_in_the_bundle);
 	tcase_add_loop_test(t, a_root_that_is_no_directory_is_refused, 0, ARRAY_SIZE(bad_roots));
-	tcase_add_loop_test(t, an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk, 0, ARRAY_SIZE(images));
+	tcase_add_loop_test(t, an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk, 0,
+			    ARRAY_SIZE(images));
 	tcase_add_loop_test(t, other_forms_are_refused_by_name, 0, ARRAY_SIZE(refused));
 	tcase_add_test(t, several_mounts_are_refused);
 	tcase_add_test(t, options_over_a_page_are_refused_rather_than_cut);

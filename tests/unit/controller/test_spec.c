@@ -34,47 +34,65 @@ static const struct {
 	{ "root", "{\"linux\":{},\"process\":{},\"root\":{\"path\":\"rootfs\",\"readonly\":true}}",
 	  "{\"path\":\"/run/rootfs\",\"readonly\":true}" },
 	/* what means something on the host only */
-	{ "hooks", "{\"linux\":{},\"process\":{},\"hooks\":{\"prestart\":[{\"path\":\"/x\"}]}}", "null" },
-	{ "process", "{\"linux\":{},\"process\":{\"args\":[\"a\"],\"apparmorProfile\":\"x\",\"selinuxLabel\":\"y\"}}",
+	{ "hooks", "{\"linux\":{},\"process\":{},\"hooks\":{\"prestart\":[{\"path\":\"/x\"}]}}",
+	  "null" },
+	{ "process",
+	  "{\"linux\":{},\"process\":{\"args\":[\"a\"],\"apparmorProfile\":\"x\",\"selinuxLabel\":"
+	  "\"y\"}}",
 	  "{\"args\":[\"a\"]}" },
 	{ "linux",
-	  "{\"process\":{},\"linux\":{\"cgroupsPath\":\"/x\",\"mountLabel\":\"y\",\"intelRdt\":{},\"sysctl\":{\"a\":\"1\"}}}",
+	  "{\"process\":{},\"linux\":{\"cgroupsPath\":\"/"
+	  "x\",\"mountLabel\":\"y\",\"intelRdt\":{},\"sysctl\":{\"a\":\"1\"}}}",
 	  "{\"sysctl\":{\"a\":\"1\"}}" },
 	{ "linux",
-	  "{\"process\":{},\"linux\":{\"namespaces\":[{\"type\":\"network\",\"path\":\"/proc/1/ns/net\"},{\"type\":\"mount\"},3]}}",
+	  "{\"process\":{},\"linux\":{\"namespaces\":[{\"type\":\"network\",\"path\":\"/proc/1/ns/"
+	  "net\"},{\"type\":\"mount\"},3]}}",
 	  "{\"namespaces\":[{\"type\":\"network\"},{\"type\":\"mount\"},3]}" },
 	/* resources */
 	{ "linux",
-	  "{\"process\":{},\"linux\":{\"resources\":{\"devices\":[],\"blockIO\":{},\"hugepageLimits\":[],\"network\":{},\"rdma\":{},"
+	  "{\"process\":{},\"linux\":{\"resources\":{\"devices\":[],\"blockIO\":{},"
+	  "\"hugepageLimits\":[],\"network\":{},\"rdma\":{},"
 	  "\"pids\":{\"limit\":5},\"memory\":{\"limit\":9}}}}",
 	  "{\"resources\":{\"pids\":{\"limit\":5},\"memory\":{\"limit\":9}}}" },
-	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{\"period\":0,\"quota\":0,\"shares\":2}}}}",
-	  "{\"resources\":{\"cpu\":{\"period\":100000,\"quota\":-1,\"shares\":2}}}" },
-	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{\"period\":5,\"quota\":6}}}}",
-	  "{\"resources\":{\"cpu\":{\"period\":5,\"quota\":6}}}" },
-	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{}}}}", "{\"resources\":{\"cpu\":{}}}" },
-	{ "linux", "{\"process\":{},\"linux\":{\"resources\":[\"x\"]}}", "{\"resources\":[\"x\"]}" },
-	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":\"x\"}}}", "{\"resources\":{\"cpu\":\"x\"}}" },
-	/* seccomp and privilege */
-	{ "linux", "{\"process\":{},\"linux\":{\"seccomp\":{\"x\":1}}}", "{\"seccomp\":{\"x\":1}}" },
 	{ "linux",
-	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":\"true\"},\"linux\":{\"seccomp\":{}}}",
+	  "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{\"period\":0,\"quota\":0,\"shares\":"
+	  "2}}}}",
+	  "{\"resources\":{\"cpu\":{\"period\":100000,\"quota\":-1,\"shares\":2}}}" },
+	{ "linux",
+	  "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{\"period\":5,\"quota\":6}}}}",
+	  "{\"resources\":{\"cpu\":{\"period\":5,\"quota\":6}}}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{}}}}",
+	  "{\"resources\":{\"cpu\":{}}}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":[\"x\"]}}",
+	  "{\"resources\":[\"x\"]}" },
+	{ "linux", "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":\"x\"}}}",
+	  "{\"resources\":{\"cpu\":\"x\"}}" },
+	/* seccomp and privilege */
+	{ "linux", "{\"process\":{},\"linux\":{\"seccomp\":{\"x\":1}}}",
+	  "{\"seccomp\":{\"x\":1}}" },
+	{ "linux",
+	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":"
+	  "\"true\"},\"linux\":{\"seccomp\":{}}}",
 	  "{}" },
 	{ "linux",
-	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":\"false\"},\"linux\":{\"seccomp\":{}}}",
+	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":"
+	  "\"false\"},\"linux\":{\"seccomp\":{}}}",
 	  "{\"seccomp\":{}}" },
 	/* windows */
 	{ "windows", "{\"process\":{},\"linux\":{}}", "null" },
-	{ "windows", "{\"process\":{},\"linux\":{},\"windows\":{\"layerFolders\":[\"x\"]}}", "null" },
+	{ "windows", "{\"process\":{},\"linux\":{},\"windows\":{\"layerFolders\":[\"x\"]}}",
+	  "null" },
 	{ "windows", "{\"process\":{},\"linux\":{},\"windows\":\"x\"}", "null" },
 	{ "windows",
 	  "{\"process\":{},\"linux\":{},\"windows\":{\"layerFolders\":[],\"devices\":[1],"
 	  "\"network\":{\"networkNamespace\":\"n\",\"endpointList\":[]}}}",
 	  "{\"network\":{\"networkNamespace\":\"n\"},\"devices\":[1]}" },
 	/* annotations */
-	{ "annotations", "{\"process\":{},\"linux\":{},\"annotations\":{\"a\":\"b\"}}", "{\"a\":\"b\"}" },
+	{ "annotations", "{\"process\":{},\"linux\":{},\"annotations\":{\"a\":\"b\"}}",
+	  "{\"a\":\"b\"}" },
 	{ "annotations",
-	  "{\"process\":{},\"linux\":{},\"annotations\":{\"a\":\"b\",\"io.kubernetes.cri.sandbox-id\":\"old\"}}",
+	  "{\"process\":{},\"linux\":{},\"annotations\":{\"a\":\"b\",\"io.kubernetes.cri.sandbox-"
+	  "id\":\"old\"}}",
 	  "{\"a\":\"b\",\"io.kubernetes.cri.sandbox-id\":\"p1\"}" },
 	{ "annotations", "{\"process\":{},\"linux\":{},\"annotations\":\"x\"}", "\"x\"" },
 };
@@ -89,10 +107,12 @@ END_TEST
 
 START_TEST(what_is_not_known_passes)
 {
-	_cleanup_free_ char *got = guest_spec("{\"ociVersion\":\"1.1.0\",\"linux\":{},\"process\":{},\"hostname\":\"h\",\"x\":[1,2.5]}",
+	_cleanup_free_ char *got = guest_spec("{\"ociVersion\":\"1.1.0\",\"linux\":{},\"process\":{"
+					      "},\"hostname\":\"h\",\"x\":[1,2.5]}",
 					      NULL);
 
-	ck_assert_str_eq(got, "{\"ociVersion\":\"1.1.0\",\"linux\":{},\"process\":{},\"hostname\":\"h\",\"x\":[1,2.5],"
+	ck_assert_str_eq(got, "{\"ociVersion\":\"1.1.0\",\"linux\":{},\"process\":{},\"hostname\":"
+			      "\"h\",\"x\":[1,2.5],"
 			      "\"root\":{\"path\":\"/run/rootfs\"}}");
 }
 END_TEST

@@ -11,7 +11,8 @@ static void *exited_arg;
 static bool clean;
 static unsigned exits;
 
-static CO int on_create(void *ctx, const struct vm_config *cfg, void (*fn)(void *arg), void *arg, struct err *err)
+static CO int on_create(void *ctx, const struct vm_config *cfg, void (*fn)(void *arg), void *arg,
+			struct err *err)
 {
 	exited = fn;
 	exited_arg = arg;
@@ -67,16 +68,8 @@ static pid_t on_pid(void *ctx)
 }
 
 static const struct vm_ops ops = {
-	on_create,
-	on_listen,
-	on_boot,
-	on_connect,
-	on_disconnect,
-	on_terminate,
-	on_drain_log,
-	on_clean_exit,
-	on_last_words,
-	on_pid,
+	on_create,    on_listen,    on_boot,       on_connect,    on_disconnect,
+	on_terminate, on_drain_log, on_clean_exit, on_last_words, on_pid,
 };
 
 static void on_exit_event(void *arg)

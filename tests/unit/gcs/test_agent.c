@@ -20,8 +20,7 @@
 #include "wire/json.h"
 #include "wire/mux.h"
 
-enum { LIMIT_USEC = 20000000,
-       STDOUT_PORT = GCS_PORT_STDIO };
+enum { LIMIT_USEC = 20000000, STDOUT_PORT = GCS_PORT_STDIO };
 
 static struct mux *mux;
 static pid_t agent;
@@ -162,8 +161,12 @@ static uint32_t call_result(uint32_t type, const char *json)
 }
 
 #define BASE "\"ContainerId\":\"" UUID_NULL "\",\"ActivityId\":\"" UUID_NULL "\""
-#define NEGOTIATE(min, max) "{\"ContainerId\":\"\",\"ActivityId\":\"" UUID_NULL "\",\"MinimumVersion\":" min ",\"MaximumVersion\":" max "}"
-#define EXECUTE(params, ports) "{" BASE ",\"Settings\":{\"ProcessParameters\":\"{" params "}\",\"VsockStdioRelaySettings\":{" ports "}}}"
+#define NEGOTIATE(min, max) \
+	"{\"ContainerId\":\"\",\"ActivityId\":\"" UUID_NULL "\",\"MinimumVersion\":" min \
+	",\"MaximumVersion\":" max "}"
+#define EXECUTE(params, ports) \
+	"{" BASE ",\"Settings\":{\"ProcessParameters\":\"{" params \
+	"}\",\"VsockStdioRelaySettings\":{" ports "}}}"
 
 static void negotiate(void)
 {
@@ -172,10 +175,14 @@ static void negotiate(void)
 
 static void before_negotiation(void)
 {
-	_cleanup_json_ struct json_object *o = call(GCS_EXECUTE_PROCESS, EXECUTE("\\\"CommandArgs\\\":[\\\"/bin/true\\\"]", ""));
+	_cleanup_json_ struct json_object *o =
+		call(GCS_EXECUTE_PROCESS, EXECUTE("\\\"CommandArgs\\\":[\\\"/bin/true\\\"]", ""));
 
 	ck_assert_uint_eq(result(o), HR_NOT_IMPL);
-	ck_assert_str_eq(json_get_str(json_object_array_get_idx(json_get(o, "ErrorRecords", NULL), 0), "ModuleName"), "gcs");
+	ck_assert_str_eq(json_get_str(json_object_array_get_idx(json_get(o, "ErrorRecords", NULL),
+								0),
+				      "ModuleName"),
+			 "gcs");
 	ck_assert_uint_eq(call_result(GCS_NEGOTIATE, NEGOTIATE("1", "3")), HR_UNSUPPORTED_PROTOCOL);
 	negotiate();
 	ck_assert_uint_eq(call_result(GCS_NEGOTIATE, NEGOTIATE("4", "4")), HR_NOT_IMPL);
@@ -194,9 +201,12 @@ static void bad_messages(void)
 	ck_assert_uint_eq(call_result(GCS_START, "{\"ContainerId\":"), HR_INVALID_JSON);
 	ck_assert_uint_eq(call_result(GCS_CREATE, "{" BASE "}"), HR_INVALID_JSON);
 	ck_assert_uint_eq(call_result(GCS_EXECUTE_PROCESS, EXECUTE("", "")), HR_INVALID_ARG);
-	ck_assert_uint_eq(call_result(GCS_WAIT_FOR_PROCESS, "{" BASE ",\"ProcessId\":-1}"), HR_INVALID_JSON);
-	ck_assert_uint_eq(call_result(GCS_WAIT_FOR_PROCESS, "{" BASE ",\"ProcessId\":4000000000}"), HR_NOT_FOUND);
-	ck_assert_uint_eq(call_result(GCS_DELETE_STATE, "{\"ContainerId\":\"x\"}"), HR_SYSTEM_NOT_FOUND);
+	ck_assert_uint_eq(call_result(GCS_WAIT_FOR_PROCESS, "{" BASE ",\"ProcessId\":-1}"),
+			  HR_INVALID_JSON);
+	ck_assert_uint_eq(call_result(GCS_WAIT_FOR_PROCESS, "{" BASE ",\"ProcessId\":4000000000}"),
+			  HR_NOT_FOUND);
+	ck_assert_uint_eq(call_result(GCS_DELETE_STATE, "{\"ContainerId\":\"x\"}"),
+			  HR_SYSTEM_NOT_FOUND);
 	ck_assert_uint_eq(call_result(GCS_GET_PROPERTIES, "{" BASE ",\"Query\":\"\"}"), HR_FAIL);
 }
 
@@ -209,8 +219,9 @@ END_TEST
 static void forbidden(void)
 {
 	negotiate();
-	ck_assert_uint_ne(call_result(GCS_MODIFY_SETTINGS, "{" BASE ",\"Request\":{\"ResourceType\":\"SCSIDevice\","
-							   "\"RequestType\":\"Remove\",\"Settings\":{}}}"),
+	ck_assert_uint_ne(call_result(GCS_MODIFY_SETTINGS,
+				      "{" BASE ",\"Request\":{\"ResourceType\":\"SCSIDevice\","
+				      "\"RequestType\":\"Remove\",\"Settings\":{}}}"),
 			  0);
 }
 
@@ -231,8 +242,10 @@ static void external(void)
 
 	negotiate();
 	started = call(GCS_EXECUTE_PROCESS,
-		       EXECUTE("\\\"CommandArgs\\\":[\\\"/bin/sh\\\",\\\"-c\\\",\\\"echo $A; read x; exit 3\\\"],"
-			       "\\\"Environment\\\":{\\\"A\\\":\\\"b c\\\"},\\\"CreateStdOutPipe\\\":true",
+		       EXECUTE("\\\"CommandArgs\\\":[\\\"/bin/sh\\\",\\\"-c\\\",\\\"echo $A; read "
+			       "x; exit 3\\\"],"
+			       "\\\"Environment\\\":{\\\"A\\\":\\\"b "
+			       "c\\\"},\\\"CreateStdOutPipe\\\":true",
 			       "\"StdOut\":1073741825"));
 	ck_assert_uint_eq(result(started), 0);
 	pid = json_object_get_int64(json_get(started, "ProcessId", NULL));
@@ -265,7 +278,8 @@ static void waits(void)
 	long long pid;
 
 	negotiate();
-	started = call(GCS_EXECUTE_PROCESS, EXECUTE("\\\"CommandLine\\\":\\\"/bin/sleep 100\\\"", ""));
+	started = call(GCS_EXECUTE_PROCESS,
+		       EXECUTE("\\\"CommandLine\\\":\\\"/bin/sleep 100\\\"", ""));
 	pid = json_object_get_int64(json_get(started, "ProcessId", NULL));
 	wait = str_printf("{" BASE ",\"ProcessId\":%lld,\"TimeoutInMs\":50}", pid);
 	ck_assert_uint_eq(call_result(GCS_WAIT_FOR_PROCESS, wait), HR_TIMEOUT);
@@ -292,7 +306,8 @@ static void reconnects(void)
 	char byte;
 
 	negotiate();
-	started = call(GCS_EXECUTE_PROCESS, EXECUTE("\\\"CommandLine\\\":\\\"/bin/sh -c 'sleep 0.3; exit 5'\\\"", ""));
+	started = call(GCS_EXECUTE_PROCESS,
+		       EXECUTE("\\\"CommandLine\\\":\\\"/bin/sh -c 'sleep 0.3; exit 5'\\\"", ""));
 	wait = str_printf("{" BASE ",\"ProcessId\":%d,\"TimeoutInMs\":4294967295}",
 			  json_object_get_int(json_get(started, "ProcessId", NULL)));
 	post(GCS_WAIT_FOR_PROCESS, wait);

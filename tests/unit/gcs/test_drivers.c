@@ -21,4 +21,5 @@ START_TEST(what_requests_load_and_what_is_no_virtio_device_has_none)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs drivers", a_device_type_has_its_driver, what_requests_load_and_what_is_no_virtio_device_has_none)
+TMPDIR_MAIN("gcs drivers", a_device_type_has_its_driver,
+	    what_requests_load_and_what_is_no_virtio_device_has_none)

@@ -9,7 +9,8 @@
 
 START_TEST(a_log_line_becomes_an_object_on_a_line)
 {
-	_cleanup_free_ char *text = logport_json("time=\"2026-01-02T03:04:05Z\" level=info msg=\"a \\\"b\\\" c\" container=x");
+	_cleanup_free_ char *text = logport_json(
+		"time=\"2026-01-02T03:04:05Z\" level=info msg=\"a \\\"b\\\" c\" container=x");
 	_cleanup_json_ struct json_object *o = NULL;
 
 	ck_assert_int_eq(text[strlen(text) - 1], '\n');
@@ -23,7 +24,8 @@ END_TEST
 
 START_TEST(a_line_that_is_cut_or_odd_is_still_one_object)
 {
-	static const char *const lines[] = { "", "msg=\"never ends", "= =x", "word other", "a=\"\\" };
+	static const char *const lines[] = { "", "msg=\"never ends", "= =x", "word other",
+					     "a=\"\\" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		_cleanup_free_ char *text = logport_json(lines[i]);
@@ -50,5 +52,6 @@ START_TEST(what_was_logged_before_anybody_listened_is_kept_for_the_end)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs logport", a_log_line_becomes_an_object_on_a_line, a_line_that_is_cut_or_odd_is_still_one_object,
+TMPDIR_MAIN("gcs logport", a_log_line_becomes_an_object_on_a_line,
+	    a_line_that_is_cut_or_odd_is_still_one_object,
 	    what_was_logged_before_anybody_listened_is_kept_for_the_end)

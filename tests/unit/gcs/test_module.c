@@ -18,12 +18,14 @@ static char **order(const char *name, int expected)
 
 START_TEST(dependencies_come_first_in_the_reverse_order_of_the_file)
 {
-	tmpdir_write("modules.dep", "kernel/a/virtio.ko:\n"
-				    "kernel/a/virtio_console.ko: kernel/a/virtio.ko kernel/a/virtio_ring.ko\n");
+	tmpdir_write("modules.dep",
+		     "kernel/a/virtio.ko:\n"
+		     "kernel/a/virtio_console.ko: kernel/a/virtio.ko kernel/a/virtio_ring.ko\n");
 	_cleanup_strv_ char **list = order("virtio_console", 0);
 	_cleanup_free_ char *text = strv_join(list, " ");
 
-	ck_assert_str_eq(text, "kernel/a/virtio_ring.ko kernel/a/virtio.ko kernel/a/virtio_console.ko");
+	ck_assert_str_eq(text,
+			 "kernel/a/virtio_ring.ko kernel/a/virtio.ko kernel/a/virtio_console.ko");
 }
 END_TEST
 
@@ -68,6 +70,7 @@ START_TEST(a_missing_index_is_named)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs module", dependencies_come_first_in_the_reverse_order_of_the_file, dashes_and_underscores_are_the_same,
-	    a_longer_name_is_another_module, a_module_that_is_built_in_needs_nothing, an_unknown_module_is_named,
+TMPDIR_MAIN("gcs module", dependencies_come_first_in_the_reverse_order_of_the_file,
+	    dashes_and_underscores_are_the_same, a_longer_name_is_another_module,
+	    a_module_that_is_built_in_needs_nothing, an_unknown_module_is_named,
 	    a_missing_index_is_named)

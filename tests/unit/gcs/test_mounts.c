@@ -24,4 +24,5 @@ START_TEST(a_path_longer_than_the_kernel_takes_is_not)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs mounts", only_clean_absolute_paths_are_valid, a_path_longer_than_the_kernel_takes_is_not)
+TMPDIR_MAIN("gcs mounts", only_clean_absolute_paths_are_valid,
+	    a_path_longer_than_the_kernel_takes_is_not)

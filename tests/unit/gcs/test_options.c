@@ -20,9 +20,7 @@ static int parse(const char *a, const char *b)
 		strcpy(first, a);
 	if (b)
 		strcpy(second, b);
-	return options_parse(b ? 3 : a ? 2
-				       : 1,
-			     argv, &o, &err);
+	return options_parse(b ? 3 : a ? 2 : 1, argv, &o, &err);
 }
 
 START_TEST(without_arguments_the_transport_is_looked_for)
@@ -62,5 +60,5 @@ START_TEST(a_bad_value_is_named)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs options", without_arguments_the_transport_is_looked_for, values_are_read, words_of_the_kernel_are_ignored,
-	    a_bad_value_is_named)
+TMPDIR_MAIN("gcs options", without_arguments_the_transport_is_looked_for, values_are_read,
+	    words_of_the_kernel_are_ignored, a_bad_value_is_named)

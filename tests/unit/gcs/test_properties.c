@@ -18,8 +18,10 @@ START_TEST(statistics_have_the_shape_of_cgroup_v1)
 {
 	_cleanup_json_ struct json_object *o = NULL;
 
-	tmpdir_write("cpu.stat", "usage_usec 1779402\nuser_usec 315700\nsystem_usec 1463702\nnr_throttled 2\nthrottled_usec 3\n");
-	tmpdir_write("memory.stat", "anon 49152\nfile 4096\nkernel_stack 16384\npgfault 1270\nactive_anon 4096\n");
+	tmpdir_write("cpu.stat", "usage_usec 1779402\nuser_usec 315700\nsystem_usec "
+				 "1463702\nnr_throttled 2\nthrottled_usec 3\n");
+	tmpdir_write("memory.stat",
+		     "anon 49152\nfile 4096\nkernel_stack 16384\npgfault 1270\nactive_anon 4096\n");
 	tmpdir_write("memory.max", "67108864\n");
 	tmpdir_write("memory.current", "212992\n");
 	tmpdir_write("memory.swap.max", "max\n");
@@ -75,7 +77,8 @@ START_TEST(processes_of_sub_cgroups_count)
 	tmpdir_write("inner/cgroup.procs", "400\n401\n");
 	o = properties_processes(tmpdir);
 	ck_assert_uint_eq(json_object_array_length(o), 3);
-	ck_assert(json_object_get_uint64(json_get(json_object_array_get_idx(o, 0), "ProcessId", NULL)) == 387);
+	ck_assert(json_object_get_uint64(
+			  json_get(json_object_array_get_idx(o, 0), "ProcessId", NULL)) == 387);
 }
 END_TEST
 
@@ -87,5 +90,6 @@ START_TEST(a_cgroup_that_is_gone_has_none)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs properties", statistics_have_the_shape_of_cgroup_v1, zeroes_are_left_out_and_sub_objects_stay,
-	    the_largest_number_stays_exact_in_the_text, processes_of_sub_cgroups_count, a_cgroup_that_is_gone_has_none)
+TMPDIR_MAIN("gcs properties", statistics_have_the_shape_of_cgroup_v1,
+	    zeroes_are_left_out_and_sub_objects_stay, the_largest_number_stays_exact_in_the_text,
+	    processes_of_sub_cgroups_count, a_cgroup_that_is_gone_has_none)

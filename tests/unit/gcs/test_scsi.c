@@ -9,7 +9,9 @@
 static void host(int number, const char *device)
 {
 	_cleanup_free_ char *link = str_printf("%s/host%d", tmpdir, number);
-	_cleanup_free_ char *target = str_printf("../../devices/pci0000:00/%s/host%d/scsi_host/host%d", device, number, number);
+	_cleanup_free_ char *target =
+		str_printf("../../devices/pci0000:00/%s/host%d/scsi_host/host%d", device, number,
+			   number);
 
 	ck_assert_int_eq(symlink(target, link), 0);
 }
@@ -57,5 +59,5 @@ START_TEST(an_address_that_cannot_be_is_refused)
 END_TEST
 
 TMPDIR_MAIN("gcs scsi", controllers_go_by_pci_address_and_not_by_host_number,
-	    a_controller_behind_a_port_goes_by_its_own_address, hosts_that_are_not_virtio_do_not_count,
-	    an_address_that_cannot_be_is_refused)
+	    a_controller_behind_a_port_goes_by_its_own_address,
+	    hosts_that_are_not_virtio_do_not_count, an_address_that_cannot_be_is_refused)

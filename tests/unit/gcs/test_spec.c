@@ -16,15 +16,17 @@ static struct spec_facts facts;
 static struct json_object *parse(const char *text)
 {
 	const char *place = strstr(text, "%s");
-	_cleanup_free_ char *full = place ? str_printf("%.*s%s%s", (int)(place - text), text, tmpdir, place + 2)
-					  : mem_strdup(text);
+	_cleanup_free_ char *full =
+		place ? str_printf("%.*s%s%s", (int)(place - text), text, tmpdir, place + 2)
+		      : mem_strdup(text);
 	struct json_object *o = NULL;
 
 	ck_assert_int_eq(json_parse(full, strlen(full), &o, NULL), 0);
 	return o;
 }
 
-#define SPEC(rest) "{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"%s/rootfs\"}" rest "}"
+#define SPEC(rest) \
+	"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"},\"root\":{\"path\":\"%s/rootfs\"}" rest "}"
 
 static struct json_object *prepared(const char *text)
 {
@@ -44,7 +46,8 @@ static void refused(const char *text, const char *word)
 
 START_TEST(a_lone_container_is_its_own_pod)
 {
-	_cleanup_json_ struct json_object *o = prepared(SPEC(",\"linux\":{\"cgroupsPath\":\"/x\"},\"windows\":{}"));
+	_cleanup_json_ struct json_object *o =
+		prepared(SPEC(",\"linux\":{\"cgroupsPath\":\"/x\"},\"windows\":{}"));
 
 	ck_assert_str_eq(json_get_str(json_get(o, "linux", NULL), "cgroupsPath"), "/pods/c1");
 	ck_assert_ptr_null(json_get(o, "windows", NULL));
@@ -56,14 +59,14 @@ END_TEST
 
 START_TEST(annotations_put_a_container_into_its_pod)
 {
-	json_put(prepared(
-		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.kubernetes.cri.sandbox-id\":\"p\"}")));
+	json_put(prepared(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":"
+			       "\"container\",\"io.kubernetes.cri.sandbox-id\":\"p\"}")));
 
 	ck_assert_str_eq(facts.cgroup, "/pods/p/c1");
 	ck_assert_int_eq(facts.kind, SPEC_WORKLOAD);
 	spec_facts_clear(&facts);
-	json_put(prepared(
-		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.kubernetes.cri.sandbox-id\":\"c1\"}")));
+	json_put(prepared(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\","
+			       "\"io.kubernetes.cri.sandbox-id\":\"c1\"}")));
 
 	ck_assert_str_eq(facts.cgroup, "/pods/c1/c1");
 	ck_assert_int_eq(facts.kind, SPEC_SANDBOX);
@@ -73,8 +76,8 @@ END_TEST
 
 START_TEST(a_virtual_pod_gathers_its_containers)
 {
-	json_put(prepared(
-		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.microsoft.cri.virtual-pod-id\":\"v\"}")));
+	json_put(prepared(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":"
+			       "\"container\",\"io.microsoft.cri.virtual-pod-id\":\"v\"}")));
 
 	ck_assert_str_eq(facts.cgroup, "/pods/v/c1");
 	spec_facts_clear(&facts);
@@ -83,9 +86,12 @@ END_TEST
 
 START_TEST(pods_that_cannot_be_are_refused)
 {
-	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"pod\"}"), "container-type");
-	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\"}"), "sandbox-id");
-	refused(SPEC(",\"annotations\":{\"io.microsoft.cri.virtual-pod-id\":\"../x\"}"), "sandbox-id");
+	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"pod\"}"),
+		"container-type");
+	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\"}"),
+		"sandbox-id");
+	refused(SPEC(",\"annotations\":{\"io.microsoft.cri.virtual-pod-id\":\"../x\"}"),
+		"sandbox-id");
 }
 END_TEST
 
@@ -110,7 +116,8 @@ START_TEST(network_files_are_written_and_mounted)
 	struct json_object *mounts = json_get(o, "mounts", NULL);
 
 	ck_assert_uint_eq(json_object_array_length(mounts), 3);
-	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 1), "destination"), "/etc/hosts");
+	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 1), "destination"),
+			 "/etc/hosts");
 	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 1), "source"), path);
 	ck_assert_int_eq(file_read(path, 4096, &text, NULL), 0);
 	ck_assert_ptr_nonnull(strstr(text, "127.0.0.1 pod.example.test pod\n"));
@@ -120,8 +127,9 @@ END_TEST
 
 START_TEST(a_file_that_the_spec_mounts_itself_is_left_alone)
 {
-	_cleanup_json_ struct json_object *o = prepared(
-		SPEC(",\"mounts\":[{\"destination\":\"/etc/hosts\",\"source\":\"/x\",\"type\":\"bind\"}]"));
+	_cleanup_json_ struct json_object *o =
+		prepared(SPEC(",\"mounts\":[{\"destination\":\"/etc/hosts\",\"source\":\"/"
+			      "x\",\"type\":\"bind\"}]"));
 	_cleanup_free_ char *path = str_printf("%s/hosts", tmpdir);
 
 	ck_assert_uint_eq(json_object_array_length(json_get(o, "mounts", NULL)), 3);
@@ -132,11 +140,13 @@ END_TEST
 
 START_TEST(a_read_only_root_has_them_read_only)
 {
-	_cleanup_json_ struct json_object *o = parse("{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"%s\",\"readonly\":true}}");
+	_cleanup_json_ struct json_object *o = parse(
+		"{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"%s\",\"readonly\":true}}");
 	_cleanup_free_ char *text = NULL;
 
 	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
-	text = json_text(json_get(json_object_array_get_idx(json_get(o, "mounts", NULL), 0), "options", NULL));
+	text = json_text(json_get(json_object_array_get_idx(json_get(o, "mounts", NULL), 0),
+				  "options", NULL));
 	ck_assert_str_eq(text, "[\"bind\",\"ro\"]");
 	spec_facts_clear(&facts);
 }
@@ -155,14 +165,17 @@ START_TEST(a_user_name_is_resolved_in_the_root_and_execs_inherit_it)
 	_cleanup_json_ struct json_object *o = NULL;
 
 	tmpdir_write("rootfs/etc/passwd", "app:x:7:8:::\n");
-	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"},\"rlimits\":[{\"type\":\"RLIMIT_CORE\"}]},"
+	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"},\"rlimits\":[{"
+		  "\"type\":\"RLIMIT_CORE\"}]},"
 		  "\"root\":{\"path\":\"%s/rootfs\"}}");
 	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
 	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "uid", NULL)), 7);
 	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "gid", NULL)), 8);
 	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
 	ck_assert_int_eq(json_object_get_int(json_get(exec, "user", "uid", NULL)), 7);
-	ck_assert_str_eq(json_get_str(json_object_array_get_idx(json_get(exec, "rlimits", NULL), 0), "type"), "RLIMIT_CORE");
+	ck_assert_str_eq(json_get_str(json_object_array_get_idx(json_get(exec, "rlimits", NULL), 0),
+				      "type"),
+			 "RLIMIT_CORE");
 	spec_facts_clear(&facts);
 }
 END_TEST
@@ -170,7 +183,8 @@ END_TEST
 START_TEST(an_exec_keeps_its_user_when_the_container_has_a_numeric_one)
 {
 	json_put(prepared(SPEC("")));
-	_cleanup_json_ struct json_object *exec = parse("{\"args\":[\"id\"],\"user\":{\"uid\":5,\"gid\":6},\"rlimits\":[1]}");
+	_cleanup_json_ struct json_object *exec =
+		parse("{\"args\":[\"id\"],\"user\":{\"uid\":5,\"gid\":6},\"rlimits\":[1]}");
 
 	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
 	ck_assert_int_eq(json_object_get_int(json_get(exec, "user", "uid", NULL)), 5);
@@ -186,8 +200,8 @@ START_TEST(the_pid_namespace_is_its_own_only_without_a_path)
 
 	ck_assert(facts.own_pidns);
 	spec_facts_clear(&facts);
-	json_put(
-		prepared(SPEC(",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/9/ns/pid\"}]}")));
+	json_put(prepared(SPEC(
+		",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/9/ns/pid\"}]}")));
 
 	ck_assert(!facts.own_pidns);
 	spec_facts_clear(&facts);
@@ -200,14 +214,17 @@ END_TEST
 
 START_TEST(a_core_limit_comes_from_the_annotation_in_pods)
 {
-	_cleanup_json_ struct json_object *o = prepared(
-		SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.microsoft.lcow.rlimitcore\":\"1;2\"}"));
-	struct json_object *limit = json_object_array_get_idx(json_get(o, "process", "rlimits", NULL), 0);
+	_cleanup_json_ struct json_object *o =
+		prepared(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\","
+			      "\"io.microsoft.lcow.rlimitcore\":\"1;2\"}"));
+	struct json_object *limit =
+		json_object_array_get_idx(json_get(o, "process", "rlimits", NULL), 0);
 
 	ck_assert_str_eq(json_get_str(limit, "type"), "RLIMIT_CORE");
 	ck_assert_int_eq(json_object_get_int(json_get(limit, "hard", NULL)), 2);
 	spec_facts_clear(&facts);
-	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.microsoft.lcow.rlimitcore\":\"1\"}"),
+	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io."
+		     "microsoft.lcow.rlimitcore\":\"1\"}"),
 		"rlimitcore");
 }
 END_TEST
@@ -233,7 +250,9 @@ TMPDIR_MAIN("gcs spec", a_lone_container_is_its_own_pod, annotations_put_a_conta
 	    a_virtual_pod_gathers_its_containers, pods_that_cannot_be_are_refused,
 	    a_spec_without_what_a_container_needs_is_refused, network_files_are_written_and_mounted,
 	    a_file_that_the_spec_mounts_itself_is_left_alone, a_read_only_root_has_them_read_only,
-	    a_hostname_that_would_break_files_is_refused, a_user_name_is_resolved_in_the_root_and_execs_inherit_it,
+	    a_hostname_that_would_break_files_is_refused,
+	    a_user_name_is_resolved_in_the_root_and_execs_inherit_it,
 	    an_exec_keeps_its_user_when_the_container_has_a_numeric_one,
-	    the_pid_namespace_is_its_own_only_without_a_path, a_core_limit_comes_from_the_annotation_in_pods,
+	    the_pid_namespace_is_its_own_only_without_a_path,
+	    a_core_limit_comes_from_the_annotation_in_pods,
 	    a_missing_working_directory_is_made_within_the_root)

@@ -48,7 +48,9 @@ static void begin(bool out_wanted)
 		host[i] = -EBADF;
 		if (i == STDIO_OUT && !out_wanted)
 			continue;
-		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+					    pair),
+				 0);
 		io.stream[i].sock = pair[0];
 		host[i] = pair[1];
 	}

@@ -11,7 +11,8 @@ static uint32_t uid, gid;
 
 static int resolve(const char *user)
 {
-	tmpdir_write("etc/passwd", "root:x:0:0::/:/bin/sh\ngames:x:5:60::/:/bin/sh\ntwin:x:7:7:::\ntwin:x:8:8:::\nbroken\n");
+	tmpdir_write("etc/passwd", "root:x:0:0::/:/bin/sh\ngames:x:5:60::/:/bin/"
+				   "sh\ntwin:x:7:7:::\ntwin:x:8:8:::\nbroken\n");
 	tmpdir_write("etc/group", "root:x:0:\nstaff:x:50:games\n");
 	uid = gid = 4711;
 	return user_resolve(tmpdir, user, &uid, &gid, &err);
@@ -67,7 +68,8 @@ END_TEST
 
 START_TEST(malformed_strings_are_refused)
 {
-	static const char *const bad[] = { "a:b:c", ":", "root:", ":root", "4294967296", "root:4294967296" };
+	static const char *const bad[] = { "a:b:c", ":",          "root:",
+					   ":root", "4294967296", "root:4294967296" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ck_assert_int_eq(resolve(bad[i]), -ERR_INVALID);
@@ -96,7 +98,9 @@ START_TEST(a_root_without_passwd_knows_numbers_only)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs user", a_name_gives_the_uid_and_gid_of_its_entry, a_number_with_an_entry_has_the_group_of_the_entry,
+TMPDIR_MAIN("gcs user", a_name_gives_the_uid_and_gid_of_its_entry,
+	    a_number_with_an_entry_has_the_group_of_the_entry,
 	    a_number_without_an_entry_has_group_0, a_group_may_be_a_name_or_a_number,
-	    an_unknown_name_is_not_found_and_named, a_name_with_two_entries_is_refused, malformed_strings_are_refused,
-	    a_symlinked_etc_stays_within_the_root, a_root_without_passwd_knows_numbers_only)
+	    an_unknown_name_is_not_found_and_named, a_name_with_two_entries_is_refused,
+	    malformed_strings_are_refused, a_symlinked_etc_stays_within_the_root,
+	    a_root_without_passwd_knows_numbers_only)

@@ -17,9 +17,7 @@
 #include "loop/loop.h"
 #include "vmm/channel.h"
 
-enum { QUEUE = 8,
-       WATCHDOG_SEC = 20,
-       SETTLE_TURNS = 5 };
+enum { QUEUE = 8, WATCHDOG_SEC = 20, SETTLE_TURNS = 5 };
 
 #define NULL_ID "00000000-0000-0000-0000-000000000000"
 #define ALL_CAPS \
@@ -140,7 +138,9 @@ int fake_dial(uint32_t port)
 
 		if (l->port != port || l->n_fds == QUEUE || channel.closed)
 			continue;
-		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+					    pair),
+				 0);
 		l->fds[l->n_fds++] = pair[0];
 		co_event_set(&l->arrived);
 		return pair[1];
@@ -284,7 +284,8 @@ uint64_t fake_expect(int fd, uint32_t type, const char *body)
 {
 	struct fake_request rq = fake_read(fd);
 
-	ck_assert_msg(rq.header.type == type, "type 0x%08x, not 0x%08x: %s", rq.header.type, type, rq.body);
+	ck_assert_msg(rq.header.type == type, "type 0x%08x, not 0x%08x: %s", rq.header.type, type,
+		      rq.body);
 	if (body)
 		ck_assert_str_eq(rq.body, body);
 	free(rq.body);
@@ -313,17 +314,19 @@ void fake_write(int fd, uint32_t type, uint64_t id, const char *body)
 
 void fake_answer(int fd, uint32_t request, uint64_t id, const char *fields)
 {
-	_cleanup_free_ char *body = str_printf("{\"Result\":0,\"ActivityId\":\"" NULL_ID "\"%s}", fields);
+	_cleanup_free_ char *body =
+		str_printf("{\"Result\":0,\"ActivityId\":\"" NULL_ID "\"%s}", fields);
 
 	fake_write(fd, gcs_response(request), id, body);
 }
 
 void fake_refusal(int fd, uint32_t request, uint64_t id, uint32_t hresult, const char *message)
 {
-	_cleanup_free_ char *body = str_printf("{\"Result\":%d,\"ActivityId\":\"" NULL_ID "\",\"ErrorMessage\":\"%s\","
-					       "\"ErrorRecords\":[{\"Result\":%d,\"Message\":\"%s\","
-					       "\"ModuleName\":\"gcs\",\"FileName\":\"\",\"Line\":4294967295}]}",
-					       (int)hresult, message, (int)hresult, message);
+	_cleanup_free_ char *body =
+		str_printf("{\"Result\":%d,\"ActivityId\":\"" NULL_ID "\",\"ErrorMessage\":\"%s\","
+			   "\"ErrorRecords\":[{\"Result\":%d,\"Message\":\"%s\","
+			   "\"ModuleName\":\"gcs\",\"FileName\":\"\",\"Line\":4294967295}]}",
+			   (int)hresult, message, (int)hresult, message);
 
 	fake_write(fd, gcs_response(request), id, body);
 }
@@ -331,7 +334,8 @@ void fake_refusal(int fd, uint32_t request, uint64_t id, uint32_t hresult, const
 int fake_boot_with(const char *caps)
 {
 	_cleanup_free_ char *fields =
-		str_printf(",\"Version\":4,\"Capabilities\":{\"SupportedSchemaVersions\":[{\"Major\":2,\"Minor\":1}],"
+		str_printf(",\"Version\":4,\"Capabilities\":{\"SupportedSchemaVersions\":[{"
+			   "\"Major\":2,\"Minor\":1}],"
 			   "\"RuntimeOsType\":\"Linux\",\"GuestDefinedCapabilities\":{%s}}",
 			   caps);
 	int fd = fake_dial_wait(GCS_PORT_BRIDGE);

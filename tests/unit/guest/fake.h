@@ -12,8 +12,8 @@ struct channel;
 struct guest;
 
 /*
- * A guest channel over socket pairs, and the words of a scripted guest. A test is two coroutines, host and guest, on
- * one loop. Nothing may be left when both have returned: the loop asserts it.
+ * A guest channel over socket pairs, and the words of a scripted guest. A test is two coroutines,
+ * host and guest, on one loop. Nothing may be left when both have returned: the loop asserts it.
  */
 
 /** fake_run() - run both to their end; either may be NULL */
@@ -32,7 +32,10 @@ CO int fake_dial_wait(uint32_t port);
 
 /** fake_send_max() - let send(2) take at most so many bytes at once, 0 for no limit */
 void fake_send_max(unsigned bytes);
-/** fake_send_fail() - let the n-th send(2) from here on, and all after it, fail with EPIPE, 0 for none */
+/**
+ * fake_send_fail() - let the n-th send(2) from here on, and all after it, fail with EPIPE, 0 for
+ * none
+ */
 void fake_send_fail(unsigned n);
 /** fake_sends() - how many times send(2) was called in this test */
 unsigned fake_sends(void);
@@ -52,11 +55,15 @@ CO struct fake_request fake_read(int fd);
 CO uint64_t fake_expect(int fd, uint32_t type, const char *body);
 /** fake_write() - a frame of any type */
 CO void fake_write(int fd, uint32_t type, uint64_t id, const char *body);
-/** fake_answer() - answer a request; @fields after Result and ActivityId, such as ",\"ProcessId\":7" */
+/**
+ * fake_answer() - answer a request; @fields after Result and ActivityId, such as ",\"ProcessId\":7"
+ */
 CO void fake_answer(int fd, uint32_t request, uint64_t id, const char *fields);
 /** fake_refusal() - answer a request with an HRESULT and a message */
 CO void fake_refusal(int fd, uint32_t request, uint64_t id, uint32_t hresult, const char *message);
-/** fake_boot() - dial the bridge and negotiate, as a guest with every capability; Return: the bridge */
+/**
+ * fake_boot() - dial the bridge and negotiate, as a guest with every capability; Return: the bridge
+ */
 CO int fake_boot(void);
 /** fake_boot_with() - likewise, with the capabilities given as JSON */
 CO int fake_boot_with(const char *caps);

@@ -29,7 +29,8 @@ static void begin(void)
 	int pair[2];
 
 	ended = 0;
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+			 0);
 	peer = pair[1];
 	ck_assert_int_eq(bridge_new(pair[0], on_ended, NULL, &b), 0);
 }
@@ -50,8 +51,8 @@ static char *properties(const char *id, int expected, struct err *err)
 	char *text;
 	int r;
 
-	r = bridge_call(b, GCS_GET_PROPERTIES, &gcs_properties_request_table, &request, &gcs_properties_reply_table,
-			&reply, err);
+	r = bridge_call(b, GCS_GET_PROPERTIES, &gcs_properties_request_table, &request,
+			&gcs_properties_reply_table, &reply, err);
 	ck_assert_msg(r == expected, "%d, not %d: %s", r, expected, err ? err->text : "");
 	text = TAKE_PTR(reply.properties);
 	json_free(&gcs_properties_reply_table, &reply);
@@ -129,7 +130,8 @@ static void guest_one(void)
 	while (!b)
 		co_sleep(0);
 	answer(fake_expect(peer, GCS_GET_PROPERTIES,
-			   "{\"ContainerId\":\"c\",\"ActivityId\":\"00000000-0000-0000-0000-000000000000\","
+			   "{\"ContainerId\":\"c\",\"ActivityId\":\"00000000-0000-0000-0000-"
+			   "000000000000\","
 			   "\"Query\":\"{}\"}"),
 	       "x");
 }
@@ -157,7 +159,9 @@ static void guest_dribbles(void)
 	while (!b)
 		co_sleep(0);
 	id = fake_expect(peer, GCS_GET_PROPERTIES, NULL);
-	gcs_header_encode(&(struct gcs_header){ gcs_response(GCS_GET_PROPERTIES), sizeof(frame), id }, frame);
+	gcs_header_encode(&(struct gcs_header){ gcs_response(GCS_GET_PROPERTIES), sizeof(frame),
+						id },
+			  frame);
 	memcpy(frame + GCS_HEADER, body, sizeof(body) - 1);
 	for (size_t i = 0; i < sizeof(frame); i++) {
 		ck_assert_int_eq(write(peer, frame + i, 1), 1);
@@ -297,12 +301,17 @@ static const struct violation {
 	{ GCS_RESPONSE | 0x100901, GCS_FRAME_MAX + 1, "", "a frame has a bad size" },
 	{ GCS_RESPONSE | 0x100901, UINT32_MAX, "", "a frame has a bad size" },
 	{ GCS_RESPONSE | 0x100901, 0, "{", "malformed message" },
-	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":0,\"Properties\":\"\xff\"}", "malformed message" },
+	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":0,\"Properties\":\"\xff\"}",
+	  "malformed message" },
 	{ GCS_RESPONSE | 0x100901, 0, "[]", "malformed answer to GetProperties" },
-	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":\"zero\"}", "malformed answer to GetProperties" },
-	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":2147500037}", "malformed answer to GetProperties" },
-	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":0,\"Properties\":7}", "malformed answer to GetProperties" },
-	{ GCS_RESPONSE | 0x100101, 0, "{\"Result\":0}", "was answered with a message of type 0x20100101" },
+	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":\"zero\"}",
+	  "malformed answer to GetProperties" },
+	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":2147500037}",
+	  "malformed answer to GetProperties" },
+	{ GCS_RESPONSE | 0x100901, 0, "{\"Result\":0,\"Properties\":7}",
+	  "malformed answer to GetProperties" },
+	{ GCS_RESPONSE | 0x100101, 0, "{\"Result\":0}",
+	  "was answered with a message of type 0x20100101" },
 	{ GCS_REQUEST | 0x100901, 0, "{}", "a message of type 0x10100901 is not for the host" },
 	{ 0, 0, "{}", "a message of type 0x00000000 is not for the host" },
 	{ 0x40000000, 0, "{}", "a message of type 0x40000000 is not for the host" },
@@ -327,7 +336,8 @@ static void guest_violates(void)
 	if (violation->size == 0) {
 		fake_write(peer, violation->type, id, violation->body);
 	} else {
-		gcs_header_encode(&(struct gcs_header){ violation->type, violation->size, id }, raw);
+		gcs_header_encode(&(struct gcs_header){ violation->type, violation->size, id },
+				  raw);
 		ck_assert_int_eq(write(peer, raw, sizeof(raw)), sizeof(raw));
 	}
 	while (b)
@@ -359,7 +369,8 @@ static void guest_cuts(void)
 		co_sleep(0);
 	fake_expect(peer, GCS_GET_PROPERTIES, NULL);
 	/* type, size and id of an answer of 64 bytes, and the beginning of its body */
-	ck_assert_int_eq(write(peer, "\1\11\20\40\100\0\0\0\0\0\0\0\0\0\0\0{\"Re", (size_t)cut_at), cut_at);
+	ck_assert_int_eq(write(peer, "\1\11\20\40\100\0\0\0\0\0\0\0\0\0\0\0{\"Re", (size_t)cut_at),
+			 cut_at);
 	peer = fd_close(peer);
 }
 
@@ -389,7 +400,8 @@ static void guest_chatters(void)
 	id = fake_expect(peer, GCS_GET_PROPERTIES, NULL);
 	fake_write(peer, gcs_response(GCS_CREATE), 4711, "{\"Result\":0}");
 	fake_write(peer, 0x30100999, 0, "{}");
-	fake_write(peer, GCS_CONTAINER_EXITED, 0, "{\"ContainerId\":\"../x\",\"Type\":\"ForcedExit\"}");
+	fake_write(peer, GCS_CONTAINER_EXITED, 0,
+		   "{\"ContainerId\":\"../x\",\"Type\":\"ForcedExit\"}");
 	fake_write(peer, GCS_CONTAINER_EXITED, 0,
 		   "{\"ContainerId\":\"c7\",\"ActivityId\":\"\",\"Type\":\"Forced\\u0007Exit\","
 		   "\"Operation\":\"None\"}");
@@ -405,7 +417,8 @@ START_TEST(unknown_ids_and_notifications_are_dropped_with_a_line_in_the_log)
 	ck_assert_msg(strstr(log, "dropped an answer to request 4711"), "%s", log);
 	ck_assert_msg(strstr(log, "dropped a notification of unknown type 0x30100999"), "%s", log);
 	ck_assert_msg(strstr(log, "without a valid container id"), "%s", log);
-	ck_assert_msg(strstr(log, "the container has ended: Forced?Exit\" container=c7"), "%s", log);
+	ck_assert_msg(strstr(log, "the container has ended: Forced?Exit\" container=c7"), "%s",
+		      log);
 }
 END_TEST
 
@@ -445,7 +458,8 @@ static const struct {
 	int code;
 	const char *text;
 } refusals[] = {
-	{ HR_SYSTEM_NOT_FOUND, "HRESULT: 0xc037010e", -ERR_NOT_FOUND, "guest: HRESULT: 0xc037010e" },
+	{ HR_SYSTEM_NOT_FOUND, "HRESULT: 0xc037010e", -ERR_NOT_FOUND,
+	  "guest: HRESULT: 0xc037010e" },
 	{ HR_NOT_FOUND, "gone", -ERR_NOT_FOUND, "guest: gone" },
 	{ HR_SYSTEM_EXISTS, "id exists", -ERR_EXISTS, "guest: id exists" },
 	{ HR_INVALID_STATE, "still running", -ERR_STATE, "guest: still running" },
@@ -479,7 +493,8 @@ static void guest_refuses(void)
 	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
 		fake_refusal(peer, GCS_GET_PROPERTIES, fake_expect(peer, GCS_GET_PROPERTIES, NULL),
 			     refusals[i].hresult, refusals[i].message);
-	fake_refusal(peer, GCS_GET_PROPERTIES, fake_expect(peer, GCS_GET_PROPERTIES, NULL), HR_FAIL, "x");
+	fake_refusal(peer, GCS_GET_PROPERTIES, fake_expect(peer, GCS_GET_PROPERTIES, NULL), HR_FAIL,
+		     "x");
 }
 
 START_TEST(a_refusal_keeps_its_hresult_and_its_words_are_cleaned)
@@ -506,7 +521,8 @@ static void guest_long_words(void)
 	while (!b)
 		co_sleep(0);
 	memset(words, 'w', 100000);
-	fake_refusal(peer, GCS_GET_PROPERTIES, fake_expect(peer, GCS_GET_PROPERTIES, NULL), HR_FAIL, words);
+	fake_refusal(peer, GCS_GET_PROPERTIES, fake_expect(peer, GCS_GET_PROPERTIES, NULL), HR_FAIL,
+		     words);
 }
 
 START_TEST(long_words_of_a_refusal_are_cut)
@@ -661,7 +677,8 @@ static void stuck_call(void *arg)
 	struct gcs_reply reply = { 0 };
 
 	memset(id, 'i', 3 << 20);
-	*result = bridge_call(b, GCS_START, &gcs_simple_request_table, &request, &gcs_reply_table, &reply, NULL);
+	*result = bridge_call(b, GCS_START, &gcs_simple_request_table, &request, &gcs_reply_table,
+			      &reply, NULL);
 	many_left--;
 }
 
@@ -718,7 +735,8 @@ static void on_done(struct bridge_pending *p, struct json_object *o)
 
 	ck_assert_ptr_eq(p, &pending);
 	done++;
-	ck_assert_int_eq(bridge_decode(b, GCS_WAIT_FOR_PROCESS, o, &gcs_wait_reply_table, &reply, NULL),
+	ck_assert_int_eq(bridge_decode(b, GCS_WAIT_FOR_PROCESS, o, &gcs_wait_reply_table, &reply,
+				       NULL),
 			 o ? 0 : -ERR_UNAVAILABLE);
 	ck_assert_uint_eq(reply.exit_code, o ? 7 : 0);
 	json_free(&gcs_wait_reply_table, &reply);
@@ -730,7 +748,9 @@ static void begin_wait(void)
 
 	done = 0;
 	pending.done = on_done;
-	ck_assert_int_eq(bridge_begin(b, &pending, GCS_WAIT_FOR_PROCESS, &gcs_wait_request_table, &request, NULL), 0);
+	ck_assert_int_eq(bridge_begin(b, &pending, GCS_WAIT_FOR_PROCESS, &gcs_wait_request_table,
+				      &request, NULL),
+			 0);
 }
 
 static void host_begins(void)
@@ -800,7 +820,8 @@ int main(void)
 	tcase_add_test(c, answers_may_come_in_any_order);
 	tcase_add_test(c, the_end_of_the_bridge_ends_every_pending_call);
 	tcase_add_test(c, closing_ends_pending_calls_and_is_no_loss);
-	tcase_add_loop_test(c, a_violation_ends_the_bridge_and_says_which, 0, (int)ARRAY_SIZE(violations));
+	tcase_add_loop_test(c, a_violation_ends_the_bridge_and_says_which, 0,
+			    (int)ARRAY_SIZE(violations));
 	tcase_add_loop_test(c, an_end_within_a_frame_is_a_disconnect, 0, 21);
 	tcase_add_test(c, unknown_ids_and_notifications_are_dropped_with_a_line_in_the_log);
 	tcase_add_test(c, a_flood_of_notifications_does_not_flood_the_log);

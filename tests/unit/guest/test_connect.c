@@ -266,17 +266,20 @@ static const struct {
 	int code;
 	const char *text;
 } replies[] = {
-	{ "{\"Result\":0,\"Version\":5,\"Capabilities\":{\"RuntimeOsType\":\"Linux\",\"GuestDefinedCapabilities\":{}}}",
+	{ "{\"Result\":0,\"Version\":5,\"Capabilities\":{\"RuntimeOsType\":\"Linux\","
+	  "\"GuestDefinedCapabilities\":{}}}",
 	  -EPROTO, "it wants protocol version 5, not 4" },
 	{ "{\"Result\":0}", -EPROTO, "it wants protocol version 0, not 4" },
 	{ "{\"Result\":0,\"Version\":4,\"Capabilities\":{\"RuntimeOsType\":\"Windows\"}}", -EPROTO,
 	  "it does not run Linux" },
 	{ "{\"Result\":0,\"Version\":4}", -EPROTO, "it does not run Linux" },
-	{ "{\"Result\":0,\"Version\":4,\"Capabilities\":{\"SendHostCreateMessage\":true,\"RuntimeOsType\":\"Linux\"}}",
+	{ "{\"Result\":0,\"Version\":4,\"Capabilities\":{\"SendHostCreateMessage\":true,"
+	  "\"RuntimeOsType\":\"Linux\"}}",
 	  -ERR_UNIMPLEMENTED, "wants a Create of the VM" },
 	{ "{\"Result\":-1070137076,\"ErrorMessage\":\"HRESULT: 0xc037010c\"}", -ERR_UNIMPLEMENTED,
 	  "guest: HRESULT: 0xc037010c" },
-	{ "{\"Result\":0,\"Version\":-4}", -ERR_UNAVAILABLE, "malformed answer to NegotiateProtocol" },
+	{ "{\"Result\":0,\"Version\":-4}", -ERR_UNAVAILABLE,
+	  "malformed answer to NegotiateProtocol" },
 	{ "{\"Result\":0,\"Version\":4,\"Capabilities\":{\"RuntimeOsType\":4}}", -ERR_UNAVAILABLE,
 	  "malformed answer to NegotiateProtocol" },
 	{ "", -ERR_UNAVAILABLE, "malformed message" },
@@ -303,7 +306,8 @@ static void guest_replies(void)
 {
 	int fd = fake_dial_wait(GCS_PORT_BRIDGE);
 
-	fake_write(fd, gcs_response(GCS_NEGOTIATE), fake_expect(fd, GCS_NEGOTIATE, NULL), replies[reply].reply);
+	fake_write(fd, gcs_response(GCS_NEGOTIATE), fake_expect(fd, GCS_NEGOTIATE, NULL),
+		   replies[reply].reply);
 	/* The host hangs up, and not only once it is told to. */
 	fake_expect_end(fd);
 	fd_close(fd);
@@ -562,9 +566,11 @@ int main(void)
 	tcase_add_test(c, the_log_is_relayed_over_redials_and_past_the_end_of_the_bridge);
 	tcase_add_test(c, draining_ends_in_time_and_keeps_what_was_read);
 	tcase_add_test(c, a_guest_may_be_freed_while_its_log_streams);
-	tcase_add_loop_test(c, a_port_that_cannot_be_listened_on_leaves_no_other, 0, (int)ARRAY_SIZE(ports));
+	tcase_add_loop_test(c, a_port_that_cannot_be_listened_on_leaves_no_other, 0,
+			    (int)ARRAY_SIZE(ports));
 	tcase_add_test(c, a_guest_that_never_listened_can_be_freed);
-	tcase_add_loop_test(c, a_guest_that_does_not_agree_is_not_connected, 0, (int)ARRAY_SIZE(replies));
+	tcase_add_loop_test(c, a_guest_that_does_not_agree_is_not_connected, 0,
+			    (int)ARRAY_SIZE(replies));
 	tcase_add_test(c, a_guest_that_hangs_up_while_negotiating_is_not_connected);
 	tcase_add_test(c, a_guest_that_hangs_up_right_behind_its_answer_is_not_connected);
 	tcase_add_test(c, connecting_ends_with_the_callers_deadline);

@@ -41,8 +41,8 @@ static void finish(void)
 
 /* --- the calls, each with its golden text --- */
 
-static int modify(const char *request, const char *resource, const struct json_table *table, const void *settings,
-		  struct err *err)
+static int modify(const char *request, const char *resource, const struct json_table *table,
+		  const void *settings, struct err *err)
 {
 	return guest_modify(g, NULL, request, resource, table, settings, err);
 }
@@ -101,12 +101,14 @@ static int call_block(struct err *err)
 
 static int call_eject(struct err *err)
 {
-	return modify("Remove", "SCSIDevice", &gcs_scsi_device_table, &(struct gcs_scsi_device){ .lun = 3 }, err);
+	return modify("Remove", "SCSIDevice", &gcs_scsi_device_table,
+		      &(struct gcs_scsi_device){ .lun = 3 }, err);
 }
 
 static int call_eject_zero(struct err *err)
 {
-	return modify("Remove", "SCSIDevice", &gcs_scsi_device_table, &(struct gcs_scsi_device){ 0 }, err);
+	return modify("Remove", "SCSIDevice", &gcs_scsi_device_table,
+		      &(struct gcs_scsi_device){ 0 }, err);
 }
 
 static int call_share(struct err *err)
@@ -129,7 +131,8 @@ static int call_layers(struct err *err)
 					 .root_path = (char[]){ "/run/gcs/pods/P/W/rootfs" },
 					 .layers = layers,
 					 .n_layers = 2,
-					 .scratch_path = (char[]){ "/run/mounts/scsi/0_3_0/scratch/P/W" } };
+					 .scratch_path =
+						 (char[]){ "/run/mounts/scsi/0_3_0/scratch/P/W" } };
 
 	return modify("Add", "CombinedLayers", &gcs_combined_layers_table, &l, err);
 }
@@ -139,7 +142,10 @@ static int call_memory_limit(struct err *err)
 	return modify("Update", "PodCgroupMemoryLimit", NULL, NULL, err);
 }
 
-/** struct constraints - as a controller would declare it: any JSON can be sent with a table of its own */
+/**
+ * struct constraints - as a controller would declare it: any JSON can be sent with a table of its
+ * own
+ */
 struct constraints {
 	struct json_object *windows;
 	struct json_object *linux_resources;
@@ -148,8 +154,9 @@ static const struct json_field constraints_fields[] = {
 	{ "Windows", JSON_RAW, offsetof(struct constraints, windows), 0, NULL, 0 },
 	{ "Linux", JSON_RAW, offsetof(struct constraints, linux_resources), 0, NULL, 0 },
 };
-static const struct json_table constraints_table = { "ContainerConstraints", sizeof(struct constraints),
-						     constraints_fields, 2 };
+static const struct json_table constraints_table = { "ContainerConstraints",
+						     sizeof(struct constraints), constraints_fields,
+						     2 };
 
 static int call_update(struct err *err)
 {
@@ -165,7 +172,8 @@ static int call_update(struct err *err)
 
 static int call_create(struct err *err)
 {
-	static const char spec[] = "{\"ociVersion\":\"1.0\",\"x\":\"a>b\",\"n\":18446744073709551615}";
+	static const char spec[] =
+		"{\"ociVersion\":\"1.0\",\"x\":\"a>b\",\"n\":18446744073709551615}";
 	struct gcs_container_config c = {
 		.schema = { 2, 1 },
 		.bundle = (char[]){ "/run/gcs/pods/P/W" },
@@ -230,50 +238,68 @@ static const struct call {
 	const char *success;
 } calls[] = {
 	{ call_layer, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
-			  "\"MountPath\":\"/run/mounts/scsi/0_1_0\",\"Lun\":1,\"ReadOnly\":true,"
-			  "\"Options\":[\"ro\"]}}"),
+	  MODIFY(NULL_ID,
+		 "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
+		 "\"MountPath\":\"/run/mounts/scsi/0_1_0\",\"Lun\":1,\"ReadOnly\":true,"
+		 "\"Options\":[\"ro\"]}}"),
 	  "" },
 	{ call_scratch, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
-			  "\"MountPath\":\"/run/mounts/scsi/0_3_0\",\"Lun\":3,\"EnsureFilesystem\":true,"
-			  "\"Filesystem\":\"ext4\"}}"),
+	  MODIFY(NULL_ID,
+		 "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
+		 "\"MountPath\":\"/run/mounts/scsi/0_3_0\",\"Lun\":3,\"EnsureFilesystem\":true,"
+		 "\"Filesystem\":\"ext4\"}}"),
 	  "" },
 	{ call_partition, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
-			  "\"MountPath\":\"/run/mounts/scsi/1_0_2\",\"Controller\":1,\"Partition\":2,\"ReadOnly\":true,"
-			  "\"Options\":[\"ro\"]}}"),
+	  MODIFY(NULL_ID,
+		 "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
+		 "\"MountPath\":\"/run/mounts/scsi/"
+		 "1_0_2\",\"Controller\":1,\"Partition\":2,\"ReadOnly\":true,"
+		 "\"Options\":[\"ro\"]}}"),
 	  "" },
 	{ call_block, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
-			  "\"MountPath\":\"/run/mounts/scsi/0_5_0\",\"Lun\":5,\"Options\":[\"rbind\",\"rw\"],"
-			  "\"BlockDev\":true}}"),
+	  MODIFY(NULL_ID,
+		 "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedVirtualDisk\",\"Settings\":{"
+		 "\"MountPath\":\"/run/mounts/scsi/"
+		 "0_5_0\",\"Lun\":5,\"Options\":[\"rbind\",\"rw\"],"
+		 "\"BlockDev\":true}}"),
 	  "" },
 	{ call_eject, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Remove\",\"ResourceType\":\"SCSIDevice\",\"Settings\":{\"Lun\":3}}"),
+	  MODIFY(NULL_ID, "{\"RequestType\":\"Remove\",\"ResourceType\":\"SCSIDevice\","
+			  "\"Settings\":{\"Lun\":3}}"),
 	  "" },
 	{ call_eject_zero, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Remove\",\"ResourceType\":\"SCSIDevice\",\"Settings\":{}}"), "" },
+	  MODIFY(NULL_ID,
+		 "{\"RequestType\":\"Remove\",\"ResourceType\":\"SCSIDevice\",\"Settings\":{}}"),
+	  "" },
 	{ call_share, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedDirectory\",\"Settings\":{"
-			  "\"MountPath\":\"/run/mounts/plan9/0\",\"Port\":564,\"ShareName\":\"0\",\"ReadOnly\":true}}"),
+	  MODIFY(NULL_ID,
+		 "{\"RequestType\":\"Add\",\"ResourceType\":\"MappedDirectory\",\"Settings\":{"
+		 "\"MountPath\":\"/run/mounts/plan9/"
+		 "0\",\"Port\":564,\"ShareName\":\"0\",\"ReadOnly\":true}}"),
 	  "" },
 	{ call_layers, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Add\",\"ResourceType\":\"CombinedLayers\",\"Settings\":{"
-			  "\"ContainerID\":\"W\",\"ContainerRootPath\":\"/run/gcs/pods/P/W/rootfs\","
-			  "\"Layers\":[{\"Path\":\"/run/mounts/scsi/0_1_0\"},{\"Path\":\"/run/mounts/scsi/0_2_0\"}],"
-			  "\"ScratchPath\":\"/run/mounts/scsi/0_3_0/scratch/P/W\"}}"),
+	  MODIFY(NULL_ID,
+		 "{\"RequestType\":\"Add\",\"ResourceType\":\"CombinedLayers\",\"Settings\":{"
+		 "\"ContainerID\":\"W\",\"ContainerRootPath\":\"/run/gcs/pods/P/W/rootfs\","
+		 "\"Layers\":[{\"Path\":\"/run/mounts/scsi/0_1_0\"},{\"Path\":\"/run/mounts/scsi/"
+		 "0_2_0\"}],"
+		 "\"ScratchPath\":\"/run/mounts/scsi/0_3_0/scratch/P/W\"}}"),
 	  "" },
 	{ call_memory_limit, GCS_MODIFY_SETTINGS,
-	  MODIFY(NULL_ID, "{\"RequestType\":\"Update\",\"ResourceType\":\"PodCgroupMemoryLimit\"}"), "" },
+	  MODIFY(NULL_ID, "{\"RequestType\":\"Update\",\"ResourceType\":\"PodCgroupMemoryLimit\"}"),
+	  "" },
 	{ call_update, GCS_MODIFY_SETTINGS,
-	  MODIFY("W", "{\"RequestType\":\"Update\",\"ResourceType\":\"ContainerConstraints\",\"Settings\":{"
+	  MODIFY("W", "{\"RequestType\":\"Update\",\"ResourceType\":\"ContainerConstraints\","
+		      "\"Settings\":{"
 		      "\"Windows\":{},\"Linux\":{\"memory\":{\"limit\":268435456}}}}"),
 	  "" },
 	{ call_create, GCS_CREATE,
-	  BASE("W") ",\"ContainerConfig\":\"{\\\"SchemaVersion\\\":{\\\"Major\\\":2,\\\"Minor\\\":1},"
-		    "\\\"OciBundlePath\\\":\\\"/run/gcs/pods/P/W\\\",\\\"OciSpecification\\\":{\\\"ociVersion\\\":"
-		    "\\\"1.0\\\",\\\"x\\\":\\\"a>b\\\",\\\"n\\\":18446744073709551615},\\\"ScratchDirPath\\\":"
+	  BASE("W") ",\"ContainerConfig\":\"{\\\"SchemaVersion\\\":{\\\"Major\\\":2,\\\"Minor\\\":"
+		    "1},"
+		    "\\\"OciBundlePath\\\":\\\"/run/gcs/pods/P/"
+		    "W\\\",\\\"OciSpecification\\\":{\\\"ociVersion\\\":"
+		    "\\\"1.0\\\",\\\"x\\\":\\\"a>b\\\",\\\"n\\\":18446744073709551615},"
+		    "\\\"ScratchDirPath\\\":"
 		    "\\\"/run/mounts/scsi/0_3_0/scratch/P/W\\\"}\"}",
 	  ",\"SelectedProtocolVersion\":0" },
 	{ call_start, GCS_START, BASE("W") "}", "" },
@@ -488,7 +514,8 @@ static void guest_takes_its_time(void)
 	/* from another coroutine of the host: an unnegotiated guest refuses everything */
 	ck_assert_int_eq(guest_start(g, "W", &err), -ERR_UNAVAILABLE);
 	ck_assert_str_eq(err.text, "guest: not connected");
-	fake_answer(fd, GCS_NEGOTIATE, id, ",\"Version\":4,\"Capabilities\":{\"RuntimeOsType\":\"linux\"}");
+	fake_answer(fd, GCS_NEGOTIATE, id,
+		    ",\"Version\":4,\"Capabilities\":{\"RuntimeOsType\":\"linux\"}");
 	fake_expect_end(fd);
 	fd_close(fd);
 }
@@ -535,10 +562,13 @@ int main(void)
 	int failed;
 
 	tcase_set_timeout(c, 60);
-	tcase_add_loop_test(c, each_call_sends_the_golden_text_and_takes_the_success, 0, (int)ARRAY_SIZE(calls));
-	tcase_add_loop_test(c, each_call_says_what_the_guest_refused_it_with, 0, (int)ARRAY_SIZE(calls));
+	tcase_add_loop_test(c, each_call_sends_the_golden_text_and_takes_the_success, 0,
+			    (int)ARRAY_SIZE(calls));
+	tcase_add_loop_test(c, each_call_says_what_the_guest_refused_it_with, 0,
+			    (int)ARRAY_SIZE(calls));
 	tcase_add_loop_test(c, each_call_ends_with_the_bridge, 0, (int)ARRAY_SIZE(calls));
-	tcase_add_loop_test(c, each_call_ends_the_bridge_when_its_answer_is_malformed, 0, (int)ARRAY_SIZE(calls));
+	tcase_add_loop_test(c, each_call_ends_the_bridge_when_its_answer_is_malformed, 0,
+			    (int)ARRAY_SIZE(calls));
 	tcase_add_loop_test(c, each_call_ends_the_bridge_when_its_answer_is_of_another_type, 0,
 			    (int)ARRAY_SIZE(calls));
 	tcase_add_loop_test(c, each_call_ends_with_its_callers_deadline_and_the_next_one_works, 0,

@@ -18,9 +18,7 @@ static void feed(const char *text)
 	logs_feed(&logs, text, strlen(text));
 }
 
-static void nothing(void)
-{
-}
+static void nothing(void) {}
 
 /** begin() - a log to look into; fake_run() makes it */
 static void begin(void)
@@ -60,19 +58,23 @@ static const struct {
 	{ "{\"level\":\"odd\",\"msg\":\"o\"}", "level=info msg=\"guest: o\"" },
 	{ "{\"msg\":\"none\"}", "level=info msg=\"guest: none\"" },
 	{ "{\"level\":7,\"msg\":{\"a\":1}}", "level=info msg=\"guest: \"" },
-	{ "{\"msg\":\"m\",\"n\":4.0,\"f\":4.5,\"i\":-3,\"b\":true,\"z\":null,\"s\":\"a b\",\"o\":{\"k\":[1]}}",
+	{ "{\"msg\":\"m\",\"n\":4.0,\"f\":4.5,\"i\":-3,\"b\":true,\"z\":null,\"s\":\"a "
+	  "b\",\"o\":{\"k\":[1]}}",
 	  "msg=\"guest: m n=4 f=4.5 i=-3 b=true z=null s=\\\"a b\\\" o={\\\"k\\\":[1]}\"" },
 	{ "{\"msg\":\"m\",\"big\":1e300,\"u\":18446744073709551615}",
 	  "msg=\"guest: m big=1e300 u=18446744073709551615\"" },
-	{ "{\"msg\":\"m\",\"container\":\"c1\",\"exec\":\"e1\"}", "msg=\"guest: m\" container=c1 exec=e1" },
-	{ "{\"msg\":\"m\",\"cid\":\"c1\",\"eid\":\"e1\"}", "msg=\"guest: m\" container=c1 exec=e1" },
+	{ "{\"msg\":\"m\",\"container\":\"c1\",\"exec\":\"e1\"}",
+	  "msg=\"guest: m\" container=c1 exec=e1" },
+	{ "{\"msg\":\"m\",\"cid\":\"c1\",\"eid\":\"e1\"}",
+	  "msg=\"guest: m\" container=c1 exec=e1" },
 	{ "{\"msg\":\"m\",\"cid\":\"../x\"}", "msg=\"guest: m cid=../x\"" },
 	{ "{\"msg\":\"m\",\"sandbox\":\"other\",\"a\":1}", "msg=\"guest: m a=1\"" },
 	{ "{\"Source\":\"ETW\",\"message\":\"etw\"}", "msg=\"guest: etw Source=ETW\"" },
 	{ "{\"Source\":\"ETW\",\"Message\":\"Etw\"}", "msg=\"guest: Etw Source=ETW\"" },
 	{ "{\"msg\":\"kmsg read\",\"message\":\"usb 1-1: gone\"}",
 	  "msg=\"guest: kmsg read message=\\\"usb 1-1: gone\\\"\"" },
-	{ "{\"msg\":\"a\\u001b[31mb\\nc\",\"k\\u0007\":\"v\\u0007\"}", "msg=\"guest: a?[31mb?c k?=v?\"" },
+	{ "{\"msg\":\"a\\u001b[31mb\\nc\",\"k\\u0007\":\"v\\u0007\"}",
+	  "msg=\"guest: a?[31mb?c k?=v?\"" },
 	{ "{\"msg\":\"%s%n\"}", "msg=\"guest: %s%n\"" },
 };
 
@@ -90,7 +92,8 @@ END_TEST
 
 START_TEST(lines_may_come_in_any_pieces)
 {
-	static const char text[] = "{\"msg\":\"one\"}\r\n\n  \n{\"msg\":\"two\"}\n{\"msg\":\"three\"}";
+	static const char text[] =
+		"{\"msg\":\"one\"}\r\n\n  \n{\"msg\":\"two\"}\n{\"msg\":\"three\"}";
 
 	begin();
 	for (size_t i = 0; i < sizeof(text) - 1; i++)

@@ -34,7 +34,9 @@ static void begin(const struct port_spec *spec)
 }
 
 static const struct port_spec keeps = { .name = "keeps", .changed = &changed };
-static const struct port_spec serves = { .name = "serves", .serve = serve, .again = true, .changed = &changed };
+static const struct port_spec serves = {
+	.name = "serves", .serve = serve, .again = true, .changed = &changed
+};
 
 static void host_keeps(void)
 {

@@ -101,20 +101,24 @@ static int dial(uint32_t port)
 /** expect_wait() - the host waits for the exit; Return: id */
 static uint64_t expect_wait(int fd)
 {
-	return fake_expect(fd, GCS_WAIT_FOR_PROCESS, BASE("W") ",\"ProcessId\":42,\"TimeoutInMs\":4294967295}");
+	return fake_expect(fd, GCS_WAIT_FOR_PROCESS,
+			   BASE("W") ",\"ProcessId\":42,\"TimeoutInMs\":4294967295}");
 }
 
 /** expect_kill() - the host kills a process that it cannot use */
 static void expect_kill(int fd)
 {
 	fake_answer(fd, GCS_SIGNAL_PROCESS,
-		    fake_expect(fd, GCS_SIGNAL_PROCESS, BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":9}}"), "");
+		    fake_expect(fd, GCS_SIGNAL_PROCESS,
+				BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":9}}"),
+		    "");
 }
 
 /** start() - answer ExecuteProcess without stdio; Return: id of the WaitForProcess that follows */
 static uint64_t start(int fd)
 {
-	fake_answer(fd, GCS_EXECUTE_PROCESS, fake_expect(fd, GCS_EXECUTE_PROCESS, NULL), ",\"ProcessId\":42");
+	fake_answer(fd, GCS_EXECUTE_PROCESS, fake_expect(fd, GCS_EXECUTE_PROCESS, NULL),
+		    ",\"ProcessId\":42");
 	return expect_wait(fd);
 }
 
@@ -158,11 +162,12 @@ static void copy_one(int from, int to)
 static void guest_runs(void)
 {
 	int fd = fake_boot(), in, out, err;
-	uint64_t id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-				  BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdInPipe\\\":true,"
-					    "\\\"CreateStdOutPipe\\\":true,\\\"CreateStdErrPipe\\\":true}\","
-					    "\"VsockStdioRelaySettings\":{\"StdIn\":1073741825,\"StdOut\":1073741826,"
-					    "\"StdErr\":1073741827}}}");
+	uint64_t id = fake_expect(
+		fd, GCS_EXECUTE_PROCESS,
+		BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdInPipe\\\":true,"
+			  "\\\"CreateStdOutPipe\\\":true,\\\"CreateStdErrPipe\\\":true}\","
+			  "\"VsockStdioRelaySettings\":{\"StdIn\":1073741825,\"StdOut\":1073741826,"
+			  "\"StdErr\":1073741827}}}");
 	char c;
 
 	in = dial(1073741825);
@@ -211,16 +216,20 @@ static void host_runs_two(void)
 static void guest_runs_two(void)
 {
 	int fd = fake_boot(), first, in, err;
-	uint64_t id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-				  BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdOutPipe\\\":true}\","
-					    "\"VsockStdioRelaySettings\":{\"StdOut\":1073741825}}}");
+	uint64_t id =
+		fake_expect(fd, GCS_EXECUTE_PROCESS,
+			    BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{"
+				      "\\\"CreateStdOutPipe\\\":true}\","
+				      "\"VsockStdioRelaySettings\":{\"StdOut\":1073741825}}}");
 
 	first = dial(1073741825);
 	fake_answer(fd, GCS_EXECUTE_PROCESS, id, ",\"ProcessId\":42");
 	expect_wait(fd);
 	id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-			 BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdInPipe\\\":true,"
-				   "\\\"CreateStdErrPipe\\\":true}\",\"VsockStdioRelaySettings\":{\"StdIn\":1073741826,"
+			 BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{"
+				   "\\\"CreateStdInPipe\\\":true,"
+				   "\\\"CreateStdErrPipe\\\":true}\",\"VsockStdioRelaySettings\":{"
+				   "\"StdIn\":1073741826,"
 				   "\"StdErr\":1073741827}}}");
 	fake_expect_end(first);
 	/* in another order than ours, and only just in time */
@@ -246,7 +255,8 @@ END_TEST
 
 static void host_runs_in_the_uvm(void)
 {
-	char *args[] = { (char[]){ "ls" }, (char[]){ "/" }, NULL }, *env[] = { (char[]){ "PATH=/bin" }, NULL };
+	char *args[] = { (char[]){ "ls" }, (char[]){ "/" }, NULL },
+	     *env[] = { (char[]){ "PATH=/bin" }, NULL };
 	struct gcs_process_params params = { .args = args, .cwd = (char[]){ "/" }, .env = env };
 
 	begin();
@@ -259,11 +269,12 @@ static void host_runs_in_the_uvm(void)
 static void guest_runs_in_the_uvm(void)
 {
 	int fd = fake_boot();
-	uint64_t id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-				  BASE(NULL_ID) ",\"Settings\":{\"ProcessParameters\":\"{"
-						"\\\"CommandArgs\\\":[\\\"ls\\\","
-						"\\\"/\\\"],\\\"WorkingDirectory\\\":\\\"/\\\",\\\"Environment\\\":{"
-						"\\\"PATH\\\":\\\"/bin\\\"}}\",\"VsockStdioRelaySettings\":{}}}");
+	uint64_t id = fake_expect(
+		fd, GCS_EXECUTE_PROCESS,
+		BASE(NULL_ID) ",\"Settings\":{\"ProcessParameters\":\"{"
+			      "\\\"CommandArgs\\\":[\\\"ls\\\","
+			      "\\\"/\\\"],\\\"WorkingDirectory\\\":\\\"/\\\",\\\"Environment\\\":{"
+			      "\\\"PATH\\\":\\\"/bin\\\"}}\",\"VsockStdioRelaySettings\":{}}}");
 
 	fake_answer(fd, GCS_EXECUTE_PROCESS, id, ",\"ProcessId\":334");
 	id = fake_expect(fd, GCS_WAIT_FOR_PROCESS,
@@ -294,10 +305,12 @@ static void host_execs(void)
 static void guest_execs(void)
 {
 	int fd = fake_boot();
-	uint64_t id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-				  BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"OciProcess\\\":{"
-					    "\\\"terminal\\\":true,\\\"args\\\":[\\\"sh\\\"],\\\"cwd\\\":\\\"/\\\"}}\","
-					    "\"VsockStdioRelaySettings\":{}}}");
+	uint64_t id =
+		fake_expect(fd, GCS_EXECUTE_PROCESS,
+			    BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"OciProcess\\\":{"
+				      "\\\"terminal\\\":true,\\\"args\\\":[\\\"sh\\\"],\\\"cwd\\\":"
+				      "\\\"/\\\"}}\","
+				      "\"VsockStdioRelaySettings\":{}}}");
 
 	fake_answer(fd, GCS_EXECUTE_PROCESS, id, ",\"ProcessId\":42");
 	expect_wait(fd);
@@ -409,7 +422,8 @@ static void guest_dies_without_streams(void)
 {
 	int fd = fake_boot();
 
-	fake_answer(fd, GCS_EXECUTE_PROCESS, fake_expect(fd, GCS_EXECUTE_PROCESS, NULL), ",\"ProcessId\":42");
+	fake_answer(fd, GCS_EXECUTE_PROCESS, fake_expect(fd, GCS_EXECUTE_PROCESS, NULL),
+		    ",\"ProcessId\":42");
 	co_sleep(5000);
 	fd_close(fd);
 }
@@ -541,11 +555,12 @@ static void host_cannot_listen(void)
 static void guest_dials_others(void)
 {
 	int fd = fake_boot(), in, out, err;
-	uint64_t id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-				  BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdInPipe\\\":true,"
-					    "\\\"CreateStdOutPipe\\\":true,\\\"CreateStdErrPipe\\\":true}\","
-					    "\"VsockStdioRelaySettings\":{\"StdIn\":1073741827,\"StdOut\":1073741829,"
-					    "\"StdErr\":1073741830}}}");
+	uint64_t id = fake_expect(
+		fd, GCS_EXECUTE_PROCESS,
+		BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdInPipe\\\":true,"
+			  "\\\"CreateStdOutPipe\\\":true,\\\"CreateStdErrPipe\\\":true}\","
+			  "\"VsockStdioRelaySettings\":{\"StdIn\":1073741827,\"StdOut\":1073741829,"
+			  "\"StdErr\":1073741830}}}");
 
 	in = dial(1073741827);
 	out = dial(1073741829);
@@ -577,8 +592,10 @@ static void guest_wraps(void)
 {
 	int fd = fake_boot(), out, err;
 	uint64_t id = fake_expect(fd, GCS_EXECUTE_PROCESS,
-				  BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdOutPipe\\\":true,"
-					    "\\\"CreateStdErrPipe\\\":true}\",\"VsockStdioRelaySettings\":{\"StdOut\":"
+				  BASE("W") ",\"Settings\":{\"ProcessParameters\":\"{"
+					    "\\\"CreateStdOutPipe\\\":true,"
+					    "\\\"CreateStdErrPipe\\\":true}\","
+					    "\"VsockStdioRelaySettings\":{\"StdOut\":"
 					    "4294967294,\"StdErr\":1073741825}}}");
 
 	out = dial(UINT32_MAX - 1);
@@ -726,7 +743,8 @@ static void guest_refuses_wait(void)
 {
 	int fd = fake_boot();
 
-	fake_refusal(fd, GCS_WAIT_FOR_PROCESS, start(fd), wait_refusals[wait_refusal].hresult, "what?");
+	fake_refusal(fd, GCS_WAIT_FOR_PROCESS, start(fd), wait_refusals[wait_refusal].hresult,
+		     "what?");
 	fake_expect_end(fd);
 	fd_close(fd);
 }
@@ -857,7 +875,8 @@ static void host_signals(void)
 static void refuse_signal(int fd, uint32_t hresult, const char *why)
 {
 	fake_refusal(fd, GCS_SIGNAL_PROCESS,
-		     fake_expect(fd, GCS_SIGNAL_PROCESS, BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":1}}"),
+		     fake_expect(fd, GCS_SIGNAL_PROCESS,
+				 BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":1}}"),
 		     hresult, why);
 }
 
@@ -868,7 +887,8 @@ static void guest_is_signalled(void)
 
 	start(fd);
 	fake_answer(fd, GCS_SIGNAL_PROCESS,
-		    fake_expect(fd, GCS_SIGNAL_PROCESS, BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":15}}"),
+		    fake_expect(fd, GCS_SIGNAL_PROCESS,
+				BASE("W") ",\"ProcessId\":42,\"Options\":{\"Signal\":15}}"),
 		    "");
 	expect_kill(fd);
 	refuse_signal(fd, HR_NOT_FOUND, "no process");
@@ -877,7 +897,8 @@ static void guest_is_signalled(void)
 	refuse_signal(fd, HR_SYSTEM_NOT_FOUND, "no container");
 	refuse_signal(fd, HR_FAIL, "denied");
 	fake_answer(fd, GCS_RESIZE_CONSOLE, fake_expect(fd, GCS_RESIZE_CONSOLE, resize), "");
-	fake_refusal(fd, GCS_RESIZE_CONSOLE, fake_expect(fd, GCS_RESIZE_CONSOLE, resize), HR_FAIL, "no tty");
+	fake_refusal(fd, GCS_RESIZE_CONSOLE, fake_expect(fd, GCS_RESIZE_CONSOLE, resize), HR_FAIL,
+		     "no tty");
 	fake_expect_end(fd);
 	fd_close(fd);
 }
@@ -902,7 +923,8 @@ static void guest_is_simple(void)
 	int fd = fake_boot_with("");
 
 	start(fd);
-	fake_answer(fd, GCS_SIGNAL_PROCESS, fake_expect(fd, GCS_SIGNAL_PROCESS, BASE("W") ",\"ProcessId\":42}"), "");
+	fake_answer(fd, GCS_SIGNAL_PROCESS,
+		    fake_expect(fd, GCS_SIGNAL_PROCESS, BASE("W") ",\"ProcessId\":42}"), "");
 	fake_expect_end(fd);
 	fd_close(fd);
 }

@@ -109,7 +109,8 @@ START_TEST(what_cannot_be_executed_is_an_error_with_a_name)
 	ck_assert_int_eq(spawn((struct child_spec){ 0 }, ARGV("/etc/passwd")), -EACCES);
 	ck_assert_int_eq(spawn((struct child_spec){ .cwd = "/no/dir" }, ARGV("true")), -ENOENT);
 	ck_assert_str_eq(err.text, "true: change directory to /no/dir: No such file or directory");
-	ck_assert_int_eq(child_spawn(&(struct child_spec){ .argv = (const char *const[]){ NULL } }, &child, &err),
+	ck_assert_int_eq(child_spawn(&(struct child_spec){ .argv = (const char *const[]){ NULL } },
+				     &child, &err),
 			 -EINVAL);
 	ck_assert_ptr_null(child);
 }
@@ -134,23 +135,22 @@ static int name_host(void *arg)
 
 START_TEST(namespaces_are_made_before_prepare)
 {
-	struct child_spec spec = { .clone_flags = CLONE_NEWUTS | CLONE_NEWPID, .prepare = name_host, .pdeathsig = SIGKILL };
+	struct child_spec spec = { .clone_flags = CLONE_NEWUTS | CLONE_NEWPID,
+				   .prepare = name_host,
+				   .pdeathsig = SIGKILL };
 
 	if (geteuid() != 0)
 		return;
-	ck_assert_int_eq(spawn(spec, ARGV("sh", "-c", "test $$ = 1 && test $(uname -n) = inner")), 0);
+	ck_assert_int_eq(spawn(spec, ARGV("sh", "-c", "test $$ = 1 && test $(uname -n) = inner")),
+			 0);
 	wait_exit();
 	ck_assert_int_eq(status, 0);
 }
 END_TEST
 
-static void ignored(int signo, void *arg)
-{
-}
+static void ignored(int signo, void *arg) {}
 
-static void caught(int signo)
-{
-}
+static void caught(int signo) {}
 
 START_TEST(a_child_starts_with_default_signals_and_an_empty_mask)
 {
@@ -161,7 +161,9 @@ START_TEST(a_child_starts_with_default_signals_and_an_empty_mask)
 
 	ck_assert_int_eq(sigaction(SIGHUP, &sa, NULL), 0);
 	ck_assert_int_eq(loop_signal(SIGTERM, ignored, NULL), 0);
-	ck_assert_int_eq(spawn((struct child_spec){ .fds = fds, .n_fds = 2 }, ARGV("cat", "/proc/self/status")), 0);
+	ck_assert_int_eq(spawn((struct child_spec){ .fds = fds, .n_fds = 2 },
+			       ARGV("cat", "/proc/self/status")),
+			 0);
 	wait_exit();
 	ck_assert_int_gt(pread(out, text, sizeof(text) - 1, 0), 0);
 	ck_assert_ptr_nonnull(strstr(text, "SigBlk:\t0000000000000000"));
@@ -179,7 +181,9 @@ START_TEST(fds_go_to_their_places_and_nothing_else_is_left)
 	char text[512] = "";
 
 	ck_assert_int_eq(spawn((struct child_spec){ .fds = fds, .n_fds = 5 },
-			       ARGV("sh", "-c", "echo one; echo three >&3; readlink /proc/$$/fd/0; ls /proc/$$/fd | tr '\\n' ' '")),
+			       ARGV("sh", "-c",
+				    "echo one; echo three >&3; readlink /proc/$$/fd/0; ls "
+				    "/proc/$$/fd | tr '\\n' ' '")),
 			 0);
 	wait_exit();
 	ck_assert_int_eq(status, 0);
@@ -197,10 +201,15 @@ START_TEST(environment_directory_and_session_are_as_asked)
 	_cleanup_fd_ int out = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	int fds[] = { -EBADF, out };
 	char text[256] = "";
-	struct child_spec spec = { .fds = fds, .n_fds = 2, .cwd = "/proc", .setsid = true, .envp = (const char *const[]){ "A=b", NULL } };
+	struct child_spec spec = { .fds = fds,
+				   .n_fds = 2,
+				   .cwd = "/proc",
+				   .setsid = true,
+				   .envp = (const char *const[]){ "A=b", NULL } };
 
 	ck_assert_int_eq(spawn(spec, ARGV("/bin/sh", "-c",
-					  "pwd; echo $A $HOME; read -r _ _ _ _ _ s _ </proc/$$/stat; test $s = $$")),
+					  "pwd; echo $A $HOME; read -r _ _ _ _ _ s _ "
+					  "</proc/$$/stat; test $s = $$")),
 			 0);
 	wait_exit();
 	ck_assert_int_eq(status, 0);
@@ -263,7 +272,8 @@ START_TEST(a_child_dies_with_its_parent)
 	if (mid == 0) {
 		int fds[] = { -EBADF, p[1] };
 
-		spawn((struct child_spec){ .pdeathsig = SIGKILL, .fds = fds, .n_fds = 2 }, ARGV("sleep", "60"));
+		spawn((struct child_spec){ .pdeathsig = SIGKILL, .fds = fds, .n_fds = 2 },
+		      ARGV("sleep", "60"));
 		_exit(0);
 	}
 	fd_close(p[1]);
@@ -333,7 +343,8 @@ static void runner(void *arg)
 
 START_TEST(run_captures_both_streams_and_feeds_stdin)
 {
-	co_spawn("run", runner, &(struct run){ ARGV("sh", "-c", "cat; echo err >&2"), "in\n" }, USEC_NEVER);
+	co_spawn("run", runner, &(struct run){ ARGV("sh", "-c", "cat; echo err >&2"), "in\n" },
+		 USEC_NEVER);
 	run_out();
 	ck_assert_int_eq(result, 0);
 	ck_assert_str_eq(output, "in\nerr\n");
@@ -343,7 +354,8 @@ END_TEST
 
 START_TEST(a_failed_run_names_the_program_and_quotes_its_last_line)
 {
-	co_spawn("run", runner, &(struct run){ ARGV("sh", "-c", "echo one; printf 'la\\033st\\n\\n'; exit 7") },
+	co_spawn("run", runner,
+		 &(struct run){ ARGV("sh", "-c", "echo one; printf 'la\\033st\\n\\n'; exit 7") },
 		 USEC_NEVER);
 	run_out();
 	ck_assert_int_eq(result, 7);
@@ -364,7 +376,9 @@ END_TEST
 START_TEST(output_beyond_64_kib_is_dropped_but_does_not_block_the_program)
 {
 	co_spawn("run", runner,
-		 &(struct run){ ARGV("sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end; exit 1") },
+		 &(struct run){
+			 ARGV("sh", "-c",
+			      "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end; exit 1") },
 		 USEC_NEVER);
 	run_out();
 	ck_assert_int_eq(result, 1);
@@ -399,7 +413,8 @@ END_TEST
 
 START_TEST(a_run_that_is_out_of_time_kills_the_program)
 {
-	co_spawn("run", runner, &(struct run){ ARGV("sleep", "60") }, time_mono() + 30 * USEC_PER_MSEC);
+	co_spawn("run", runner, &(struct run){ ARGV("sleep", "60") },
+		 time_mono() + 30 * USEC_PER_MSEC);
 	run_out();
 	ck_assert_int_eq(result, -ETIMEDOUT);
 	ck_assert_str_eq(err.text, "sleep: Connection timed out");

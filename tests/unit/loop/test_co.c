@@ -19,7 +19,8 @@
 #include "loop/child.h"
 #include "loop/loop.h"
 
-/* A pair that nobody writes to, an event that nobody sets, a lock that is held: whatever suspends does so for good. */
+/* A pair that nobody writes to, an event that nobody sets, a lock that is held: whatever suspends
+ * does so for good. */
 static struct fixture {
 	int pair[2];
 	int listener;
@@ -37,9 +38,11 @@ static void setup(void)
 {
 	memset(&f, 0, sizeof(f));
 	ck_assert_int_eq(loop_init(), 0);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, f.pair), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, f.pair),
+			 0);
 	f.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(bind(f.listener, (struct sockaddr *)&(struct sockaddr_un){ .sun_family = AF_UNIX },
+	ck_assert_int_eq(bind(f.listener,
+			      (struct sockaddr *)&(struct sockaddr_un){ .sun_family = AF_UNIX },
 			      sizeof(sa_family_t)),
 			 0);
 	ck_assert_int_eq(listen(f.listener, 1), 0);
@@ -150,15 +153,9 @@ static const struct {
 	const char *name;
 	int (*fn)(void);
 } kinds[] = {
-	{ "sleep", wait_sleep },
-	{ "fd", wait_fd },
-	{ "read", wait_read },
-	{ "read_full", wait_read_full },
-	{ "write", wait_write },
-	{ "accept", wait_accept },
-	{ "mutex", wait_mutex },
-	{ "event", wait_event },
-	{ "child", wait_child },
+	{ "sleep", wait_sleep },         { "fd", wait_fd },       { "read", wait_read },
+	{ "read_full", wait_read_full }, { "write", wait_write }, { "accept", wait_accept },
+	{ "mutex", wait_mutex },         { "event", wait_event }, { "child", wait_child },
 	{ "child_run", wait_child_run },
 };
 
@@ -201,7 +198,8 @@ START_TEST(the_deadline_ends_every_kind_of_suspend)
 
 	co_spawn("holder", holder, NULL, USEC_NEVER);
 	run_for(1);
-	co_spawn(kinds[_i].name, suspend_in, (void *)(intptr_t)_i, time_mono() + 30 * USEC_PER_MSEC);
+	co_spawn(kinds[_i].name, suspend_in, (void *)(intptr_t)_i,
+		 time_mono() + 30 * USEC_PER_MSEC);
 	run_for(20);
 	for (int i = 0; f.result == 1 && i < 500; i++)
 		run_for(10);
@@ -642,7 +640,8 @@ static void old_one(void *arg)
 
 START_TEST(a_signal_blocked_in_a_coroutine_is_blocked_in_all)
 {
-	co_spawn("old", old_one, NULL, USEC_NEVER); /* its context was saved before the mask changed */
+	co_spawn("old", old_one, NULL,
+		 USEC_NEVER); /* its context was saved before the mask changed */
 	co_spawn("signaller", signaller, NULL, USEC_NEVER);
 	while (co_count() > 1)
 		run_for(1);

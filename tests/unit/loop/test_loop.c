@@ -26,7 +26,8 @@ static struct loop_timer *timer;
 static void setup(void)
 {
 	ck_assert_int_eq(loop_init(), 0);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+			 0);
 	order[0] = '\0';
 	calls = 0;
 	watch = other = NULL;
@@ -80,7 +81,8 @@ START_TEST(timers_fire_in_order_of_time_and_then_of_arming)
 	struct loop_timer *t[ARRAY_SIZE(rows)];
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		t[i] = loop_timer_new(rows[i].msec * USEC_PER_MSEC, mark, (void *)(uintptr_t)rows[i].name);
+		t[i] = loop_timer_new(rows[i].msec * USEC_PER_MSEC, mark,
+				      (void *)(uintptr_t)rows[i].name);
 	run_for(150);
 	ck_assert_str_eq(order, "abcdef");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -178,7 +180,9 @@ static void on_readable(int fd, uint32_t events, void *arg)
 START_TEST(a_timer_that_arms_itself_for_now_does_not_starve_others)
 {
 	timer = loop_timer_new(0, rearm, NULL);
-	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r", &watch), 0);
+	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r",
+					&watch),
+			 0);
 	ck_assert_int_eq(write(pair[1], "x", 1), 1);
 	run_for(5);
 	ck_assert_uint_gt(calls, 1);
@@ -213,7 +217,9 @@ END_TEST
 
 START_TEST(a_watch_is_called_while_its_event_lasts)
 {
-	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r", &watch), 0);
+	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r",
+					&watch),
+			 0);
 	run_for(3);
 	ck_assert_str_eq(order, "");
 	ck_assert_int_eq(write(pair[1], "x", 1), 1);
@@ -239,7 +245,8 @@ static void free_both(int fd, uint32_t events, void *arg)
 START_TEST(a_watch_is_freed_within_a_callback_its_own_or_anothers)
 {
 	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, free_both, NULL, &watch), 0);
-	ck_assert_int_eq(loop_watch_new(_i ? pair[1] : pair[0], EPOLLIN, free_both, NULL, &other), 0);
+	ck_assert_int_eq(loop_watch_new(_i ? pair[1] : pair[0], EPOLLIN, free_both, NULL, &other),
+			 0);
 	ck_assert_int_eq(write(pair[1], "x", 1), 1);
 	ck_assert_int_eq(write(pair[0], "x", 1), 1);
 	run_for(3);
@@ -258,7 +265,9 @@ static void on_writable(int fd, uint32_t events, void *arg)
 
 START_TEST(two_watches_of_one_fd_hear_each_its_own_events)
 {
-	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r", &watch), 0);
+	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLIN, on_readable, (void *)(uintptr_t) "r",
+					&watch),
+			 0);
 	ck_assert_int_eq(loop_watch_new(pair[0], EPOLLOUT, on_writable, NULL, &other), 0);
 	run_for(3);
 	ck_assert_str_eq(order, "");
@@ -280,7 +289,8 @@ static void swap_fd(int fd, uint32_t events, void *arg)
 {
 	int mine = fd == pair[0] ? 0 : 1, theirs = !mine, n = pair[theirs];
 
-	/* Both fds were reported ready at once: the other one's number now belongs to something idle. */
+	/* Both fds were reported ready at once: the other one's number now belongs to something
+	 * idle. */
 	watch = loop_watch_free(watch);
 	other = loop_watch_free(other);
 	ck_assert_int_eq(dup2(reused[0], n), n);

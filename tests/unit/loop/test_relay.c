@@ -275,7 +275,9 @@ START_TEST(a_source_that_hangs_up_while_the_target_is_full_does_not_spin)
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
 	run_for(200);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-	ck_assert_int_lt((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000, 50);
+	ck_assert_int_lt((after.tv_sec - before.tv_sec) * 1000 +
+				 (after.tv_nsec - before.tv_nsec) / 1000000,
+			 50);
 	ck_assert_int_eq(ended, -1);
 }
 END_TEST
@@ -392,7 +394,8 @@ int main(void)
 	tcase_add_loop_test(t, a_target_that_is_gone_is_broken, 0, 4);
 	tcase_add_loop_test(t, a_full_device_is_broken, 0, 4);
 	tcase_add_test(t, a_source_that_cannot_be_read_has_failed);
-	tcase_add_loop_test(t, finish_copies_what_is_readable_and_ends_though_the_source_does_not, 0, 4);
+	tcase_add_loop_test(t, finish_copies_what_is_readable_and_ends_though_the_source_does_not,
+			    0, 4);
 	tcase_add_loop_test(t, finish_of_an_idle_relay_ends_it, 0, 4);
 	tcase_add_loop_test(t, finish_waits_for_a_full_target_and_loses_nothing, 0, 4);
 	tcase_add_loop_test(t, a_source_that_hangs_up_while_the_target_is_full_does_not_spin, 0, 4);

@@ -108,7 +108,8 @@ START_TEST(neither_cancellation_nor_the_deadline_cuts_a_call_short)
 {
 	useconds_t usec = 40000;
 	uint64_t start = time_mono();
-	struct co *co = co_spawn("stubborn", stubborn, &usec, _i ? start + 5 * USEC_PER_MSEC : USEC_NEVER);
+	struct co *co =
+		co_spawn("stubborn", stubborn, &usec, _i ? start + 5 * USEC_PER_MSEC : USEC_NEVER);
 
 	run_for(10);
 	if (!_i)

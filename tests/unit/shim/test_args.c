@@ -24,7 +24,9 @@ static int parse(const char *line)
 
 START_TEST(what_containerd_says_is_understood)
 {
-	ck_assert_int_eq(parse("shim -namespace ns -address /a.sock -publish-binary /bin/c -id c1 -debug start"), 0);
+	ck_assert_int_eq(parse("shim -namespace ns -address /a.sock -publish-binary /bin/c -id c1 "
+			       "-debug start"),
+			 0);
 	ck_assert_str_eq(args.namespace, "ns");
 	ck_assert_str_eq(args.address, "/a.sock");
 	ck_assert_str_eq(args.publish_binary, "/bin/c");
@@ -36,7 +38,8 @@ END_TEST
 
 START_TEST(two_dashes_and_equal_signs_are_the_same)
 {
-	ck_assert_int_eq(parse("shim --namespace=ns --id=c1 --bundle=/b=c --debug=false delete"), 0);
+	ck_assert_int_eq(parse("shim --namespace=ns --id=c1 --bundle=/b=c --debug=false delete"),
+			 0);
 	ck_assert_str_eq(args.bundle, "/b=c");
 	ck_assert(!args.debug);
 	ck_assert_str_eq(args.action, "delete");

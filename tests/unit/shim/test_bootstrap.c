@@ -11,8 +11,11 @@ static const char tasks[] = "/run/containerd/io.containerd.runtime.v2.task/ns/c1
 
 /* Any{"runtimeoptions.v1.Options", "x"} */
 static const char any[] = "\x0a\x19runtimeoptions.v1.Options\x12\x01x";
-/* BootstrapParams{id, namespace, level debug, ttrpc, grpc, extensions {Any{"google.protobuf.Empty"}, Any}, socket dir} */
-static const char params[] = "\x0a\x02" "c1" "\x12\x02ns\x18\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+/* BootstrapParams{id, namespace, level debug, ttrpc, grpc, extensions
+ * {Any{"google.protobuf.Empty"}, Any}, socket dir} */
+static const char params[] = "\x0a\x02"
+			     "c1"
+			     "\x12\x02ns\x18\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x01"
 			     "\x2a\x08/e.ttrpc\x32\x02/g"
 			     "\x42\x19\x0a\x17\x0a\x15google.protobuf.Empty"
 			     "\x42\x20\x0a\x1e\x0a\x19runtimeoptions.v1.Options\x12\x01x"
@@ -63,7 +66,9 @@ END_TEST
 
 START_TEST(an_Any_that_looks_like_BootstrapParams_of_another_task_stays_an_Any)
 {
-	static const char other[] = "\x0a\x02" "c2" "\x12\x02ns";
+	static const char other[] = "\x0a\x02"
+				    "c2"
+				    "\x12\x02ns";
 
 	ck_assert_int_eq(parse(other, sizeof(other) - 1), 0);
 	ck_assert(!b.params);
@@ -94,7 +99,10 @@ static const struct text {
 	const char *bytes;
 	size_t len;
 } texts[] = {
-#define TEXT(form, s) { form, s, sizeof(s) - 1 }
+#define TEXT(form, s) \
+	{ \
+		form, s, sizeof(s) - 1 \
+	}
 	TEXT(ANSWER_PLAIN, "unix:///s/1"),
 	TEXT(ANSWER_JSON_2, "{\"version\":2,\"address\":\"unix:///s/1\",\"protocol\":\"ttrpc\"}"),
 	TEXT(ANSWER_JSON_3, "{\"version\":3,\"address\":\"unix:///s/1\",\"protocol\":\"ttrpc\"}"),

@@ -85,7 +85,8 @@ int main(void)
 	TCase *t = tcase_create("bundle");
 
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, a_bundle_is_of_the_pod_that_its_annotations_name, 0, ARRAY_SIZE(rows));
+	tcase_add_loop_test(t, a_bundle_is_of_the_pod_that_its_annotations_name, 0,
+			    ARRAY_SIZE(rows));
 	tcase_add_test(t, the_file_sandbox_marks_a_member);
 	tcase_add_test(t, a_bundle_that_is_gone_is_nobodys_member);
 	return run_case(t, "shim bundle");

@@ -32,11 +32,12 @@ static int read_text(const char *text)
 
 START_TEST(every_key_is_read)
 {
-	ck_assert_int_eq(read_text("# a comment\n[lcow]\nrun_dir = /r\nscratch_dir=/s\nboot_files = /b\n"
-				   "qemu = /q\nvhost_device_vsock = /v\nkernel_args = a=1 b\naccel = tcg\n"
-				   "transport = serial\nupper = host\nlog_level = debug\nmemory = 1G\n"
-				   "scratch = 64M\ncpus = 3\nqemu_user = 7\ndeny_writable_shares = yes\n"),
-			 0);
+	ck_assert_int_eq(
+		read_text("# a comment\n[lcow]\nrun_dir = /r\nscratch_dir=/s\nboot_files = /b\n"
+			  "qemu = /q\nvhost_device_vsock = /v\nkernel_args = a=1 b\naccel = tcg\n"
+			  "transport = serial\nupper = host\nlog_level = debug\nmemory = 1G\n"
+			  "scratch = 64M\ncpus = 3\nqemu_user = 7\ndeny_writable_shares = yes\n"),
+		0);
 	ck_assert_str_eq(c.run_dir, "/r");
 	ck_assert_str_eq(c.scratch_dir, "/s");
 	ck_assert_str_eq(c.boot_files, "/b");
@@ -98,7 +99,8 @@ END_TEST
 
 START_TEST(directories_that_delete_must_know_are_the_hosts_to_set)
 {
-	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\nrun_dir = /r\n", false, &err), -ERR_INVALID);
+	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\nrun_dir = /r\n", false, &err),
+			 -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "host's configuration"));
 	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\ncpus = 2\n", false, &err), 0);
 }
@@ -129,7 +131,8 @@ static int read_options(const char *type, const char *path, const char *body)
 START_TEST(the_table_of_runtime_options_is_TOML_without_a_section)
 {
 	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", "",
-				      "TypeUrl = \"io.containerd.lcow.v2.Options\"\ncpus = 2\nmemory = \"1G\"\n"),
+				      "TypeUrl = \"io.containerd.lcow.v2.Options\"\ncpus = "
+				      "2\nmemory = \"1G\"\n"),
 			 0);
 	ck_assert_uint_eq(c.cpus, 2);
 	ck_assert_uint_eq(c.memory_mb, 1024);
@@ -138,7 +141,9 @@ END_TEST
 
 START_TEST(a_mistake_in_runtime_options_is_named)
 {
-	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", "", "cpus = 2\nmemory = \"1M\"\n"), -ERR_INVALID);
+	ck_assert_int_eq(read_options("runtimeoptions.v1.Options", "",
+				      "cpus = 2\nmemory = \"1M\"\n"),
+			 -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "line 2"));
 	ck_assert_int_lt(read_options("runtimeoptions.v1.Options", "/nonexistent.conf", ""), 0);
 	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent.conf"));
@@ -154,7 +159,8 @@ END_TEST
 
 START_TEST(an_indented_line_is_a_line_of_its_own)
 {
-	ck_assert_int_eq(read_text("\xEF\xBB\xBF[lcow]\r\n\tkernel_args = a\r\n\t\tcpus = 2\r\n"), 0);
+	ck_assert_int_eq(read_text("\xEF\xBB\xBF[lcow]\r\n\tkernel_args = a\r\n\t\tcpus = 2\r\n"),
+			 0);
 	ck_assert_str_eq(c.kernel_args, "a");
 	ck_assert_uint_eq(c.cpus, 2);
 }
@@ -162,7 +168,9 @@ END_TEST
 
 START_TEST(a_comment_begins_behind_a_blank)
 {
-	ck_assert_int_eq(read_text("[lcow]\n; one\nkernel_args = a;b ; two\ncpus = 2\t; three\nboot_files = /b;\n"), 0);
+	ck_assert_int_eq(read_text("[lcow]\n; one\nkernel_args = a;b ; two\ncpus = 2\t; "
+				   "three\nboot_files = /b;\n"),
+			 0);
 	ck_assert_str_eq(c.kernel_args, "a;b");
 	ck_assert_uint_eq(c.cpus, 2);
 	ck_assert_str_eq(c.boot_files, "/b;");
@@ -171,7 +179,8 @@ END_TEST
 
 START_TEST(the_first_mistake_is_told_and_nothing_behind_it_is_read)
 {
-	ck_assert_int_eq(read_text("[lcow]\ncpus = 2\ncpus = x\nmemory = 1G\ncolour = red\n"), -ERR_INVALID);
+	ck_assert_int_eq(read_text("[lcow]\ncpus = 2\ncpus = x\nmemory = 1G\ncolour = red\n"),
+			 -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "line 3: cpus = x"));
 	ck_assert_uint_eq(c.memory_mb, 512);
 }
@@ -198,7 +207,8 @@ static const struct {
 
 START_TEST(values_of_the_table_are_TOML)
 {
-	_cleanup_free_ char *text = str_printf("ConfigPath = \"\"\n# a comment\n\n%s\n", toml[_i].line);
+	_cleanup_free_ char *text =
+		str_printf("ConfigPath = \"\"\n# a comment\n\n%s\n", toml[_i].line);
 
 	ck_assert_int_eq(read_options("types.containerd.io/runtimeoptions.v1.Options", "", text),
 			 toml[_i].value ? 0 : -ERR_INVALID);

@@ -48,7 +48,8 @@ static bool exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
-/* A process that does nothing until it is ended; it has given up Check's handlers when this returns. */
+/* A process that does nothing until it is ended; it has given up Check's handlers when this
+ * returns. */
 static pid_t sleeper(void)
 {
 	int ready[2];
@@ -91,8 +92,9 @@ START_TEST(a_socket_path_that_is_too_long_is_refused)
 {
 	struct rundir other = { 0 };
 
-	ck_assert_int_eq(rundir_init(&other, &config, "/a/directory/of/more/than/forty/two/characters",
-				     "/c.sock", "ns", "c1", &err),
+	ck_assert_int_eq(rundir_init(&other, &config,
+				     "/a/directory/of/more/than/forty/two/characters", "/c.sock",
+				     "ns", "c1", &err),
 			 -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "too long"));
 }
@@ -184,7 +186,8 @@ END_TEST
 
 START_TEST(what_a_cleaner_that_was_killed_left_is_removed)
 {
-	_cleanup_free_ char *gone = str_printf("%s.gone/work", r.path), *top = str_printf("%s.gone", r.path);
+	_cleanup_free_ char *gone = str_printf("%s.gone/work", r.path),
+			    *top = str_printf("%s.gone", r.path);
 
 	ck_assert_int_eq(dir_make(gone, 0700), 0);
 	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);

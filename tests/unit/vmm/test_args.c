@@ -49,36 +49,46 @@ static char *value_of(const char *option, unsigned n)
 
 #define DEVICES \
 	"-device virtio-rng-pci,id=rng0,bus=pcie.0,addr=0x4 " \
-	"-device virtio-balloon-pci,id=balloon0,free-page-reporting=on,deflate-on-oom=on,bus=pcie.0,addr=0x5 "
+	"-device " \
+	"virtio-balloon-pci,id=balloon0,free-page-reporting=on,deflate-on-oom=on,bus=pcie.0,addr=" \
+	"0x5 "
 #define SHARES \
 	"-fsdev local,id=shares,path=/run/x/shares,security_model=passthrough,multidevs=remap " \
 	"-device virtio-9p-pci,id=shares0,fsdev=shares,mount_tag=lcow-shares,bus=pcie.0,addr=0x6 "
 #define SCSI \
-	"-device virtio-scsi-pci,id=scsi0,bus=pcie.0,addr=0x8 -device virtio-scsi-pci,id=scsi1,bus=pcie.0,addr=0x9 " \
-	"-device virtio-scsi-pci,id=scsi2,bus=pcie.0,addr=0xa -device virtio-scsi-pci,id=scsi3,bus=pcie.0,addr=0xb "
-#define PORT(i, n) "-device pcie-root-port,id=rp" #i ",chassis=" #n ",slot=" #n ",bus=pcie.0,addr=0x10." #i
+	"-device virtio-scsi-pci,id=scsi0,bus=pcie.0,addr=0x8 -device " \
+	"virtio-scsi-pci,id=scsi1,bus=pcie.0,addr=0x9 " \
+	"-device virtio-scsi-pci,id=scsi2,bus=pcie.0,addr=0xa -device " \
+	"virtio-scsi-pci,id=scsi3,bus=pcie.0,addr=0xb "
+#define PORT(i, n) \
+	"-device pcie-root-port,id=rp" #i ",chassis=" #n ",slot=" #n ",bus=pcie.0,addr=0x10." #i
 #define PORTS_LOW PORT(0, 1) ",multifunction=on " PORT(1, 2) " " PORT(2, 3) " " PORT(3, 4) " "
 #define PORTS PORTS_LOW PORT(4, 5) " " PORT(5, 6) " " PORT(6, 7) " " PORT(7, 8)
 #define HEAD \
-	"qemu -name guest=pod1 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny " \
-	"-nodefaults -no-user-config -no-reboot -S -display none -M q35,memory-backend=m0,vmport=off,usb=off "
-#define TCG "-accel tcg,tb-size=32 -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand -bios qboot.rom "
+	"qemu -name guest=pod1 -sandbox " \
+	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny " \
+	"-nodefaults -no-user-config -no-reboot -S -display none -M " \
+	"q35,memory-backend=m0,vmport=off,usb=off "
+#define TCG \
+	"-accel tcg,tb-size=32 -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand -bios " \
+	"qboot.rom "
 #define MONITOR \
-	"-chardev socket,id=qmp,fd=3 -mon chardev=qmp,mode=control -chardev socket,id=console,fd=4 -serial " \
+	"-chardev socket,id=qmp,fd=3 -mon chardev=qmp,mode=control -chardev " \
+	"socket,id=console,fd=4 -serial " \
 	"chardev:console "
 #define SERIAL \
-	"-chardev socket,id=mux,fd=5 -device virtio-serial-pci,id=serial0,max_ports=2,bus=pcie.0,addr=0x2 " \
+	"-chardev socket,id=mux,fd=5 -device " \
+	"virtio-serial-pci,id=serial0,max_ports=2,bus=pcie.0,addr=0x2 " \
 	"-device virtserialport,bus=serial0.0,nr=1,chardev=mux,name=lcow.mux "
 
 START_TEST(a_plain_vm_has_this_command_line)
 {
 	_cleanup_free_ char *line = line_of();
 
-	ck_assert_str_eq(
-		line, HEAD TCG
-		"-smp cpus=1 -m size=256M -object memory-backend-ram,id=m0,size=256M "
-		"-kernel /b/vmlinux -initrd /b/initrd.img -append quiet console=ttyS0 panic=-1 nr_cpus=1 " MONITOR
-			SERIAL DEVICES SHARES SCSI PORTS);
+	ck_assert_str_eq(line, HEAD TCG
+			 "-smp cpus=1 -m size=256M -object memory-backend-ram,id=m0,size=256M "
+			 "-kernel /b/vmlinux -initrd /b/initrd.img -append quiet console=ttyS0 "
+			 "panic=-1 nr_cpus=1 " MONITOR SERIAL DEVICES SHARES SCSI PORTS);
 }
 END_TEST
 
@@ -96,14 +106,16 @@ START_TEST(a_vm_under_KVM_that_may_grow_has_this_command_line)
 	boot.cmdline = NULL;
 	cfg.kernel_args = "debug";
 	line = line_of();
-	ck_assert_str_eq(
-		line, HEAD
-		"-accel kvm -cpu host -bios qboot.rom -smp cpus=2,maxcpus=8 -m size=256M,maxmem=4097M "
-		"-object memory-backend-ram,id=m0,size=256M -kernel /b/vmlinux "
-		"-append console=ttyS0 panic=-1 nr_cpus=8 swiotlb=512 debug " MONITOR
-		"-device vhost-vsock-pci,id=vsock0,guest-cid=42,vhostfd=5,bus=pcie.0,addr=0x3 " DEVICES SCSI PORTS
-		" -object memory-backend-ram,id=vmem0,size=3840M "
-		"-device virtio-mem-pci,id=mem0,memdev=vmem0,requested-size=0,bus=rp0");
+	ck_assert_str_eq(line, HEAD
+			 "-accel kvm -cpu host -bios qboot.rom -smp cpus=2,maxcpus=8 -m "
+			 "size=256M,maxmem=4097M "
+			 "-object memory-backend-ram,id=m0,size=256M -kernel /b/vmlinux "
+			 "-append console=ttyS0 panic=-1 nr_cpus=8 swiotlb=512 debug " MONITOR
+			 "-device "
+			 "vhost-vsock-pci,id=vsock0,guest-cid=42,vhostfd=5,bus=pcie.0,addr="
+			 "0x3 " DEVICES SCSI PORTS
+			 " -object memory-backend-ram,id=vmem0,size=3840M "
+			 "-device virtio-mem-pci,id=mem0,memdev=vmem0,requested-size=0,bus=rp0");
 }
 END_TEST
 
@@ -116,8 +128,8 @@ START_TEST(memory_is_shared_where_a_daemon_serves_a_device_and_nowhere_else)
 	line = line_of();
 	ck_assert_ptr_nonnull(strstr(line, "memory-backend-memfd,id=m0,size=256M,share=on"));
 	ck_assert_ptr_nonnull(strstr(line, "memory-backend-memfd,id=vmem0,size=256M,share=on"));
-	ck_assert_ptr_nonnull(
-		strstr(line, "-chardev socket,id=vsock,fd=5 -device vhost-user-vsock-pci,id=vsock0,chardev=vsock,"));
+	ck_assert_ptr_nonnull(strstr(line, "-chardev socket,id=vsock,fd=5 -device "
+					   "vhost-user-vsock-pci,id=vsock0,chardev=vsock,"));
 	ck_assert_ptr_null(strstr(line, "lcow.mux"));
 }
 END_TEST
@@ -126,7 +138,8 @@ START_TEST(the_agent_s_placeholders_are_replaced_and_nothing_else)
 {
 	_cleanup_free_ char *append = NULL, *vsock = NULL;
 
-	boot.agent = (char *)(uintptr_t) "transport=%transport% at %wall% %id%%loglevel% 100% %other% %";
+	boot.agent =
+		(char *)(uintptr_t) "transport=%transport% at %wall% %id%%loglevel% 100% %other% %";
 	cfg.wall_ns = 1234567890123456789ull;
 	cfg.kernel_args = "a b";
 	append = value_of("-append", 0);
@@ -135,7 +148,8 @@ START_TEST(the_agent_s_placeholders_are_replaced_and_nothing_else)
 	cfg.transport = VM_TRANSPORT_VHOST_VSOCK;
 	cfg.log_level = "trace";
 	vsock = value_of("-append", 0);
-	ck_assert_ptr_nonnull(strstr(vsock, "-- transport=vsock at 1234567890123456789 pod1trace 100%"));
+	ck_assert_ptr_nonnull(
+		strstr(vsock, "-- transport=vsock at 1234567890123456789 pod1trace 100%"));
 }
 END_TEST
 
@@ -147,9 +161,8 @@ START_TEST(a_comma_in_a_path_ends_no_option)
 	cfg.id = "x,debug-threads=on";
 	fsdev = value_of("-fsdev", 0);
 	name = value_of("-name", 0);
-	ck_assert_str_eq(
-		fsdev,
-		"local,id=shares,path=/run/a,,readonly=off,,b/shares,security_model=passthrough,multidevs=remap");
+	ck_assert_str_eq(fsdev, "local,id=shares,path=/run/a,,readonly=off,,b/"
+				"shares,security_model=passthrough,multidevs=remap");
 	ck_assert_str_eq(name, "guest=x,,debug-threads=on");
 }
 END_TEST
@@ -170,9 +183,8 @@ START_TEST(the_vsock_daemon_gets_its_CID_and_sockets_of_the_run_directory)
 	_cleanup_strv_ char **v = transport_daemon_args(&cfg, "/usr/bin/vhost-device-vsock");
 	_cleanup_free_ char *line = strv_join(v, " ");
 
-	ck_assert_str_eq(
-		line,
-		"/usr/bin/vhost-device-vsock --vm guest-cid=42,socket=/run/x/vsock/vhost,uds-path=/run/x/vsock/vm");
+	ck_assert_str_eq(line, "/usr/bin/vhost-device-vsock --vm "
+			       "guest-cid=42,socket=/run/x/vsock/vhost,uds-path=/run/x/vsock/vm");
 }
 END_TEST
 

@@ -56,14 +56,15 @@ static int load(const char *conf)
 
 START_TEST(a_complete_boot_conf_is_read)
 {
-	_cleanup_free_ char *kernel = str_printf("%s/vmlinux", dir), *initrd = str_printf("%s/initrd.img", dir);
+	_cleanup_free_ char *kernel = str_printf("%s/vmlinux", dir),
+			    *initrd = str_printf("%s/initrd.img", dir);
 
-	ck_assert_msg(
-		load("# comment\n[boot]\nkernel = vmlinux\ninitrd=initrd.img\ncmdline = "
-		     "panic=-1\n\tquiet\n\ta=\"b\"\n"
-		     "agent = transport=%transport%\ntransports = serial vsock\nshares = virtio\nnewer = thing\n"
-		     "[other]\nkernel = x\n") == 0,
-		"%s", err.text);
+	ck_assert_msg(load("# comment\n[boot]\nkernel = vmlinux\ninitrd=initrd.img\ncmdline = "
+			   "panic=-1\n\tquiet\n\ta=\"b\"\n"
+			   "agent = transport=%transport%\ntransports = serial vsock\nshares = "
+			   "virtio\nnewer = thing\n"
+			   "[other]\nkernel = x\n") == 0,
+		      "%s", err.text);
 	ck_assert_str_eq(boot.kernel, kernel);
 	ck_assert_str_eq(boot.initrd, initrd);
 	ck_assert_str_eq(boot.cmdline, "panic=-1 quiet a=\"b\"");
@@ -97,10 +98,12 @@ static const struct {
 	{ "[boot]\nkernel = vmlinux\ntransports =\n", -ERR_INVALID, "transports is empty" },
 	{ "[boot]\nkernel = vmlinux\nshares = nfs\n", -ERR_INVALID, "nfs" },
 	{ "[boot]\nkernel = vmlinux\nwhat is this\n", -ERR_INVALID, "line 3" },
-	{ "[boot]\nkernel = absent\n", -ERR_NOT_FOUND, "absent does not exist; make the directory with uvm/build" },
+	{ "[boot]\nkernel = absent\n", -ERR_NOT_FOUND,
+	  "absent does not exist; make the directory with uvm/build" },
 	{ "[boot]\nkernel = ../../../../../../etc/hostname/x\n", -ERR_NOT_FOUND, "kernel" },
 	{ "[boot]\nkernel = .\n", -ERR_INVALID, "no regular file" },
-	{ "[boot]\nkernel = boot.conf\n", -ERR_INVALID, "neither an x86-64 ELF image nor a bzImage" },
+	{ "[boot]\nkernel = boot.conf\n", -ERR_INVALID,
+	  "neither an x86-64 ELF image nor a bzImage" },
 	{ "[boot]\nkernel = vmlinux\ninitrd = absent\n", -ERR_NOT_FOUND, "initrd" },
 	{ "[boot]\nkernel = vmlinux\ninitrd = vmlinux\n", -ERR_INVALID, "no cpio archive" },
 	{ "[boot]\nkernel = vmlinux\ninitrd = empty\n", -ERR_INVALID, "is empty" },
@@ -150,9 +153,12 @@ END_TEST
 static const struct {
 	const char *head;
 	size_t len;
-} packed[] = { { "\x1f\x8b", 2 }, { "\x28\xb5\x2f\xfd", 4 }, { "\x02\x21\x4c\x18", 4 }, { "\xfd"
-											  "7zXZ",
-											  6 } };
+} packed[] = { { "\x1f\x8b", 2 },
+	       { "\x28\xb5\x2f\xfd", 4 },
+	       { "\x02\x21\x4c\x18", 4 },
+	       { "\xfd"
+		 "7zXZ",
+		 6 } };
 
 START_TEST(an_initrd_may_be_compressed)
 {

@@ -70,7 +70,8 @@ static void serial(void)
 {
 	int ends[2];
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
+			 0);
 	ck_assert_int_eq(channel_serial_new(ends[0], &channel, &err), 0);
 	guest_fd = ends[1];
 	ck_assert_int_eq(mux_new(guest_fd, NULL, NULL, &guest), 0);
@@ -242,7 +243,8 @@ static void guest_starts_late(void)
 	int ends[2];
 	char frame[12];
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
+			 0);
 	ck_assert_int_eq(channel_serial_new(ends[0], &channel, &err), 0);
 	guest_fd = ends[1];
 	ck_assert_int_eq(channel_listen(channel, 5, &listener, &err), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Against a QMP server of our own, which refuses, forgets and overtakes as a real QEMU seldom does. */
+/* Against a QMP server of our own, which refuses, forgets and overtakes as a real QEMU seldom does.
+ * */
 #include <check.h>
 #include <errno.h>
 #include <json-c/json.h>
@@ -31,12 +32,15 @@ static void answer(const char *command, int64_t id)
 	_cleanup_free_ char *text = NULL;
 
 	if (str_eq(command, refused))
-		text = str_printf("{\"error\":{\"class\":\"GenericError\",\"desc\":\"%s\"},\"id\":%lld}\n", why, (long long)id);
+		text = str_printf("{\"error\":{\"class\":\"GenericError\",\"desc\":\"%s\"},\"id\":%"
+				  "lld}\n",
+				  why, (long long)id);
 	else
 		text = str_printf("{\"return\":{},\"id\":%lld}\n", (long long)id);
 	/* The event overtakes the answer. */
 	if (str_eq(command, "device_del") && !silent) {
-		const char *event = "{\"event\":\"DEVICE_DELETED\",\"data\":{\"device\":\"d1-7\"}}\n";
+		const char *event =
+			"{\"event\":\"DEVICE_DELETED\",\"data\":{\"device\":\"d1-7\"}}\n";
 
 		ck_assert_int_eq(co_write_full(server, event, strlen(event)), 0);
 	}
@@ -60,7 +64,8 @@ static void serve(void *arg)
 			o = json_tokener_parse((char *)in.data);
 			json_object_object_get_ex(o, "execute", &c);
 			json_object_object_get_ex(o, "id", &id);
-			snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s ", json_object_get_string(c));
+			snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s ",
+				 json_object_get_string(c));
 			answer(json_object_get_string(c), json_object_get_int64(id));
 			json_object_put(o);
 			buf_eat(&in, (size_t)(end + 1 - (char *)in.data));
@@ -104,7 +109,8 @@ static void in_coroutine(void *arg)
 {
 	int ends[2];
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
+			 0);
 	server = ends[1];
 	co_spawn("server", serve, NULL, USEC_NEVER);
 	ck_assert_int_eq(qmp_new(ends[0], on_event, NULL, &vm->qmp, &err), 0);
@@ -241,7 +247,8 @@ END_TEST
 
 static void foreign(void)
 {
-	static const char *const names[] = { "d1-64", "d4-0", "d1-07", "x", "d99999999999-1", "d-1--1", "d1-7x" };
+	static const char *const names[] = { "d1-64",          "d4-0",   "d1-07", "x",
+					     "d99999999999-1", "d-1--1", "d1-7x" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		disk_event(vm, names[i]);

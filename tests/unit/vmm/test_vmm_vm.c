@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * With a real QEMU: needs root, and LCOW_BOOT_FILES as a boot files directory whose kernel boots (its agent is
- * not asked).
+ * With a real QEMU: needs root, and LCOW_BOOT_FILES as a boot files directory whose kernel boots
+ * (its agent is not asked).
  */
 #include <check.h>
 #include <dirent.h>
@@ -38,7 +38,10 @@ static void text_put(const char *path, const char *text)
 	ck_assert_int_eq(file_write(path, text, strlen(text), 0644), 0);
 }
 
-/** text_get() - content of a file of /proc, or anywhere; "" when it cannot be read; the caller frees it */
+/**
+ * text_get() - content of a file of /proc, or anywhere; "" when it cannot be read; the caller frees
+ * it
+ */
 static char *text_get(const char *path)
 {
 	char *text = NULL;
@@ -243,7 +246,8 @@ static void disk_job(void *arg)
 	struct err e = { 0 };
 	int r = j->remove ? vmm_disk_remove(vm, j->controller, j->lun, &e)
 			  : vmm_disk_add(vm, j->controller, j->lun,
-					 &(struct vmm_disk){ .path = j->path, .read_only = true }, &e);
+					 &(struct vmm_disk){ .path = j->path, .read_only = true },
+					 &e);
 
 	if (r < 0) {
 		fprintf(stderr, "disk %u:%u: %s\n", j->controller, j->lun, e.text);
@@ -259,7 +263,9 @@ static void disks_at_once(const char *path, bool remove)
 	for (unsigned i = 0; i < 64; i++) {
 		struct disk_job *j = NEW0(struct disk_job);
 
-		*j = (struct disk_job){ .controller = i % 4, .lun = i, .remove = remove, .path = path };
+		*j = (struct disk_job){
+			.controller = i % 4, .lun = i, .remove = remove, .path = path
+		};
 		co_spawn("disk", disk_job, j, USEC_NEVER);
 	}
 	while (disks_done < 64)
@@ -300,7 +306,8 @@ END_TEST
 
 static void disk_errors(void)
 {
-	_cleanup_free_ char *image = str_printf("%s/image", dir), *fifo = str_printf("%s/fifo", dir), *fds = NULL;
+	_cleanup_free_ char *image = str_printf("%s/image", dir),
+			    *fifo = str_printf("%s/fifo", dir), *fds = NULL;
 	struct vmm_disk disk = { .path = image };
 	unsigned before;
 
@@ -310,9 +317,13 @@ static void disk_errors(void)
 	fds = of_qemu("fd");
 	ck_assert_int_eq(vmm_disk_add(vm, 4, 0, &disk, &err), -ERR_INVALID);
 	ck_assert_int_eq(vmm_disk_add(vm, 0, 64, &disk, &err), -ERR_INVALID);
-	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = "/nonexistent/x" }, &err), -ENOENT);
-	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = fifo }, &err), -ERR_INVALID);
-	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = dir, .read_only = true }, &err),
+	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = "/nonexistent/x" },
+				      &err),
+			 -ENOENT);
+	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &(struct vmm_disk){ .path = fifo }, &err),
+			 -ERR_INVALID);
+	ck_assert_int_eq(vmm_disk_add(vm, 0, 1,
+				      &(struct vmm_disk){ .path = dir, .read_only = true }, &err),
 			 -ERR_INVALID);
 	ck_assert_msg(vmm_disk_add(vm, 0, 1, &disk, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(vmm_disk_add(vm, 0, 1, &disk, &err), -ERR_EXISTS);
@@ -381,7 +392,8 @@ static void shares(void)
 	ck_assert_int_eq(vmm_share_add(vm, "2", host, "nobody", false, &err), -ENOENT);
 	ck_assert_int_eq(vmm_share_add(vm, "2", host, "..", false, &err), -ERR_INVALID);
 	ck_assert_int_eq(vmm_share_add(vm, "../2", host, NULL, false, &err), -ERR_INVALID);
-	for (const char *const *n = (const char *const[]){ "0", "1", "12", "13", "13", "99", NULL }; *n; n++)
+	for (const char *const *n = (const char *const[]){ "0", "1", "12", "13", "13", "99", NULL };
+	     *n; n++)
 		ck_assert_msg(vmm_share_remove(vm, *n, &err) == 0, "%s", err.text);
 	ck_assert_uint_eq(entries(root), 2);
 	free(TAKE_PTR(text));
@@ -456,9 +468,11 @@ START_TEST(privileges_are_gone_before_anything_is_executed)
 	text_put(script, "#!/bin/sh\ngrep -E 'NoNewPrivs|CapEff' /proc/self/status >&2\nexit 3\n");
 	ck_assert_int_eq(chmod(script, 0755), 0);
 	run(start_fails);
-	ck_assert_msg(strstr(err.text, "CapEff:?000000000000001f") || strstr(err.text, "CapEff:\t000000000000001f"), "%s",
+	ck_assert_msg(strstr(err.text, "CapEff:?000000000000001f") ||
+			      strstr(err.text, "CapEff:\t000000000000001f"),
+		      "%s", err.text);
+	ck_assert_msg(strstr(err.text, "NoNewPrivs:?1") || strstr(err.text, "NoNewPrivs:\t1"), "%s",
 		      err.text);
-	ck_assert_msg(strstr(err.text, "NoNewPrivs:?1") || strstr(err.text, "NoNewPrivs:\t1"), "%s", err.text);
 }
 END_TEST
 
@@ -513,7 +527,8 @@ START_TEST(QEMU_dies_with_its_shim)
 	kill(child, SIGKILL);
 	waitpid(child, &status, 0);
 	for (int i = 0; kill(atoi(text), 0) == 0; i++) {
-		_cleanup_free_ char *path = str_printf("/proc/%d/status", atoi(text)), *state = text_get(path);
+		_cleanup_free_ char *path = str_printf("/proc/%d/status", atoi(text)),
+				    *state = text_get(path);
 
 		if (strstr(state, "State:\tZ"))
 			break; /* dead, and nobody reaps it here */

@@ -11,7 +11,8 @@
 #include "base/str.h"
 #include "base/uuid.h"
 
-/* The golden files are what Microsoft's Go host and guest said to each other: a line is a frame's header and body. */
+/* The golden files are what Microsoft's Go host and guest said to each other: a line is a frame's
+ * header and body. */
 
 static const struct {
 	uint32_t type;
@@ -64,15 +65,16 @@ static void assert_same_objects(struct json_object *a, struct json_object *b, co
 
 		for (size_t i = 0; unknown[i]; i++)
 			ignored |= str_eq(key, unknown[i]);
-		ck_assert_msg(ignored || json_object_object_get_ex(b, key, NULL), "%s was lost", path);
+		ck_assert_msg(ignored || json_object_object_get_ex(b, key, NULL), "%s was lost",
+			      path);
 		if (!ignored)
 			assert_same(value, json_get(b, key, NULL), path);
 		free(path);
 	}
 	json_object_object_foreach(b, extra, unused)
 	{
-		ck_assert_msg(json_object_object_get_ex(a, extra, NULL), "%s.%s was made up: %s", where, extra,
-			      json_object_get_string(unused));
+		ck_assert_msg(json_object_object_get_ex(a, extra, NULL), "%s.%s was made up: %s",
+			      where, extra, json_object_get_string(unused));
 	}
 }
 
@@ -83,10 +85,13 @@ static void assert_same(struct json_object *a, struct json_object *b, const char
 	if (json_object_is_type(a, json_type_object)) {
 		assert_same_objects(a, b, where);
 	} else if (json_object_is_type(a, json_type_array)) {
-		ck_assert_msg(json_object_array_length(a) == json_object_array_length(b), "%s: length", where);
+		ck_assert_msg(json_object_array_length(a) == json_object_array_length(b),
+			      "%s: length", where);
 		for (size_t i = 0; i < json_object_array_length(a); i++)
-			assert_same(json_object_array_get_idx(a, i), json_object_array_get_idx(b, i), where);
-	} else if (json_object_is_type(a, json_type_string) && json_object_get_string(a)[0] == '{') {
+			assert_same(json_object_array_get_idx(a, i),
+				    json_object_array_get_idx(b, i), where);
+	} else if (json_object_is_type(a, json_type_string) &&
+		   json_object_get_string(a)[0] == '{') {
 		_cleanup_json_ struct json_object *ia = NULL, *ib = NULL;
 		const char *sa = json_object_get_string(a), *sb = json_object_get_string(b);
 
@@ -97,15 +102,16 @@ static void assert_same(struct json_object *a, struct json_object *b, const char
 		ck_assert_msg(json_parse(sb, strlen(sb), &ib, NULL) == 0, "%s: %s", where, sb);
 		assert_same(ia, ib, where);
 	} else {
-		ck_assert_msg(json_object_equal(a, b), "%s: %s became %s", where, json_object_get_string(a),
-			      json_object_get_string(b));
+		ck_assert_msg(json_object_equal(a, b), "%s: %s became %s", where,
+			      json_object_get_string(a), json_object_get_string(b));
 	}
 }
 
 static const struct json_table *table_of(uint32_t type, struct json_object *body)
 {
 	/* a failure is the bare response */
-	if ((type & GCS_TYPE_MASK) == GCS_RESPONSE && json_object_get_int(json_get(body, "Result", NULL)) != 0)
+	if ((type & GCS_TYPE_MASK) == GCS_RESPONSE &&
+	    json_object_get_int(json_get(body, "Result", NULL)) != 0)
 		return &gcs_reply_table;
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
 		if (tables[i].type == type)
@@ -206,25 +212,29 @@ START_TEST(requests_are_written_as_microsofts_host_writes_them)
 	struct gcs_properties_query query = { .types = types };
 
 	assert_encodes(&gcs_simple_request_table, &base, BASE "}");
-	assert_encodes(&gcs_negotiate_request_table, &(struct gcs_negotiate_request){ .min = 4, .max = 4 },
+	assert_encodes(&gcs_negotiate_request_table,
+		       &(struct gcs_negotiate_request){ .min = 4, .max = 4 },
 		       "{\"ContainerId\":\"\",\"ActivityId\":\"" UUID_NULL
 		       "\",\"MinimumVersion\":4,\"MaximumVersion\":4}");
 	assert_encodes(&gcs_wait_request_table,
-		       &(struct gcs_wait_request){ .base = base, .pid = 42, .timeout_ms = UINT32_MAX },
+		       &(struct gcs_wait_request){
+			       .base = base, .pid = 42, .timeout_ms = UINT32_MAX },
 		       BASE ",\"ProcessId\":42,\"TimeoutInMs\":4294967295}");
 	assert_encodes(&gcs_signal_request_table,
 		       &(struct gcs_signal_request){ .base = base, .pid = 42, .options = &options },
 		       BASE ",\"ProcessId\":42,\"Options\":{\"Signal\":15}}");
-	assert_encodes(&gcs_signal_request_table, &(struct gcs_signal_request){ .base = base, .pid = 42 },
+	assert_encodes(&gcs_signal_request_table,
+		       &(struct gcs_signal_request){ .base = base, .pid = 42 },
 		       BASE ",\"ProcessId\":42}");
 	assert_encodes(&gcs_resize_request_table,
-		       &(struct gcs_resize_request){ .base = base, .pid = 42, .height = 24, .width = 80 },
+		       &(struct gcs_resize_request){
+			       .base = base, .pid = 42, .height = 24, .width = 80 },
 		       BASE ",\"ProcessId\":42,\"Height\":24,\"Width\":80}");
 	assert_encodes(&gcs_properties_request_table,
 		       &(struct gcs_properties_request){ .base = base, .query = &query },
 		       BASE ",\"Query\":\"{\\\"PropertyTypes\\\":[\\\"ProcessList\\\"]}\"}");
-	assert_encodes(&gcs_properties_request_table, &(struct gcs_properties_request){ .base = base },
-		       BASE ",\"Query\":\"\"}");
+	assert_encodes(&gcs_properties_request_table,
+		       &(struct gcs_properties_request){ .base = base }, BASE ",\"Query\":\"\"}");
 }
 END_TEST
 
@@ -239,7 +249,8 @@ START_TEST(the_stdio_ports_are_always_written)
 	q.settings.ports = (struct gcs_ports){ .out = 1073741825, .err = 1073741826 };
 	assert_encodes(&gcs_execute_request_table, &q,
 		       BASE ",\"Settings\":{\"ProcessParameters\":\"{\\\"CreateStdOutPipe\\\":true,"
-			    "\\\"CreateStdErrPipe\\\":true}\",\"VsockStdioRelaySettings\":{\"StdOut\":1073741825,"
+			    "\\\"CreateStdErrPipe\\\":true}\",\"VsockStdioRelaySettings\":{"
+			    "\"StdOut\":1073741825,"
 			    "\"StdErr\":1073741826}}}");
 }
 END_TEST
@@ -251,22 +262,34 @@ START_TEST(settings_leave_out_zeroes)
 	struct gcs_layer layers[] = { { .path = path }, { .path = share } };
 
 	assert_encodes(&gcs_mapped_disk_table,
-		       &(struct gcs_mapped_disk){
-			       .mount_path = path, .controller = 1, .partition = 2, .read_only = true, .options = ro },
-		       "{\"MountPath\":\"/run/mounts/scsi/1_0_2\",\"Controller\":1,\"Partition\":2,\"ReadOnly\":true,"
+		       &(struct gcs_mapped_disk){ .mount_path = path,
+						  .controller = 1,
+						  .partition = 2,
+						  .read_only = true,
+						  .options = ro },
+		       "{\"MountPath\":\"/run/mounts/scsi/"
+		       "1_0_2\",\"Controller\":1,\"Partition\":2,\"ReadOnly\":true,"
 		       "\"Options\":[\"ro\"]}");
 	assert_encodes(&gcs_mapped_disk_table, &(struct gcs_mapped_disk){ .partition = UINT64_MAX },
 		       "{\"Partition\":18446744073709551615}");
-	assert_encodes(&gcs_scsi_device_table, &(struct gcs_scsi_device){ .lun = 3 }, "{\"Lun\":3}");
+	assert_encodes(&gcs_scsi_device_table, &(struct gcs_scsi_device){ .lun = 3 },
+		       "{\"Lun\":3}");
 	assert_encodes(&gcs_scsi_device_table, &(struct gcs_scsi_device){ 0 }, "{}");
 	assert_encodes(&gcs_mapped_directory_table,
-		       &(struct gcs_mapped_directory){
-			       .mount_path = path, .port = 564, .share_name = share, .read_only = true },
-		       "{\"MountPath\":\"/run/mounts/scsi/1_0_2\",\"Port\":564,\"ShareName\":\"0\",\"ReadOnly\":true}");
+		       &(struct gcs_mapped_directory){ .mount_path = path,
+						       .port = 564,
+						       .share_name = share,
+						       .read_only = true },
+		       "{\"MountPath\":\"/run/mounts/scsi/"
+		       "1_0_2\",\"Port\":564,\"ShareName\":\"0\",\"ReadOnly\":true}");
 	assert_encodes(&gcs_combined_layers_table,
-		       &(struct gcs_combined_layers){
-			       .container_id = w, .root_path = path, .layers = layers, .n_layers = 2, .scratch_path = share },
-		       "{\"ContainerID\":\"W\",\"ContainerRootPath\":\"/run/mounts/scsi/1_0_2\",\"Layers\":[{\"Path\":"
+		       &(struct gcs_combined_layers){ .container_id = w,
+						      .root_path = path,
+						      .layers = layers,
+						      .n_layers = 2,
+						      .scratch_path = share },
+		       "{\"ContainerID\":\"W\",\"ContainerRootPath\":\"/run/mounts/scsi/"
+		       "1_0_2\",\"Layers\":[{\"Path\":"
 		       "\"/run/mounts/scsi/1_0_2\"},{\"Path\":\"0\"}],\"ScratchPath\":\"0\"}");
 }
 END_TEST
@@ -275,10 +298,12 @@ START_TEST(a_memory_limit_request_has_no_settings)
 {
 	char update[] = "Update", limit[] = "PodCgroupMemoryLimit";
 	struct gcs_modify_request q = { .base.container_id = w,
-					.request = { .request_type = update, .resource_type = limit } };
+					.request = { .request_type = update,
+						     .resource_type = limit } };
 
 	assert_encodes(&gcs_modify_request_table, &q,
-		       BASE ",\"Request\":{\"RequestType\":\"Update\",\"ResourceType\":\"PodCgroupMemoryLimit\"}}");
+		       BASE ",\"Request\":{\"RequestType\":\"Update\",\"ResourceType\":"
+			    "\"PodCgroupMemoryLimit\"}}");
 }
 END_TEST
 
@@ -287,8 +312,10 @@ START_TEST(an_empty_activity_id_is_never_written)
 	char empty[] = "";
 
 	assert_encodes(&gcs_reply_table, &(struct gcs_reply){ 0 }, "{\"Result\":0}");
-	assert_encodes(&gcs_reply_table, &(struct gcs_reply){ .activity_id = empty }, "{\"Result\":0}");
-	assert_encodes(&gcs_exit_notification_table, &(struct gcs_exit_notification){ .base = { w, empty } },
+	assert_encodes(&gcs_reply_table, &(struct gcs_reply){ .activity_id = empty },
+		       "{\"Result\":0}");
+	assert_encodes(&gcs_exit_notification_table,
+		       &(struct gcs_exit_notification){ .base = { w, empty } },
 		       BASE ",\"Type\":\"\",\"Operation\":\"\",\"Result\":0}");
 }
 END_TEST
@@ -305,12 +332,19 @@ END_TEST
 START_TEST(a_failure_is_written_with_its_record)
 {
 	char message[] = "no <way>", module[] = "gcs";
-	struct gcs_error_record record = { .result = INT32_MIN, .message = message, .module = module, .line = UINT32_MAX };
-	struct gcs_reply reply = { .result = (int32_t)HR_FAIL, .error_message = message, .records = &record, .n_records = 1 };
+	struct gcs_error_record record = {
+		.result = INT32_MIN, .message = message, .module = module, .line = UINT32_MAX
+	};
+	struct gcs_reply reply = { .result = (int32_t)HR_FAIL,
+				   .error_message = message,
+				   .records = &record,
+				   .n_records = 1 };
 
 	assert_encodes(&gcs_reply_table, &reply,
-		       "{\"Result\":-2147467259,\"ErrorMessage\":\"no <way>\",\"ErrorRecords\":[{\"Result\":-2147483648,"
-		       "\"Message\":\"no <way>\",\"ModuleName\":\"gcs\",\"FileName\":\"\",\"Line\":4294967295}]}");
+		       "{\"Result\":-2147467259,\"ErrorMessage\":\"no "
+		       "<way>\",\"ErrorRecords\":[{\"Result\":-2147483648,"
+		       "\"Message\":\"no "
+		       "<way>\",\"ModuleName\":\"gcs\",\"FileName\":\"\",\"Line\":4294967295}]}");
 }
 END_TEST
 
@@ -327,20 +361,27 @@ static void assert_refused(const struct json_table *t, const char *text, const c
 
 START_TEST(a_malformed_request_is_refused_with_the_field)
 {
-	assert_refused(&gcs_create_request_table, "{\"ContainerId\":\"W\"}", "ContainerConfig: is missing");
-	assert_refused(&gcs_create_request_table, "{\"ContainerConfig\":\"null\"}", "ContainerConfig: is missing");
+	assert_refused(&gcs_create_request_table, "{\"ContainerId\":\"W\"}",
+		       "ContainerConfig: is missing");
+	assert_refused(&gcs_create_request_table, "{\"ContainerConfig\":\"null\"}",
+		       "ContainerConfig: is missing");
 	assert_refused(&gcs_create_request_table, "{\"ContainerConfig\":\"{}\"}",
 		       "ContainerConfig.OciSpecification: is missing");
 	assert_refused(&gcs_create_request_table,
 		       "{\"ContainerConfig\":\"{\\\"SchemaVersion\\\":{\\\"Major\\\":-2}}\"}",
 		       "ContainerConfig.SchemaVersion.Major: -2 is out of range (0 to 4294967295)");
 	assert_refused(&gcs_execute_request_table, "{}", "Settings: is missing");
-	assert_refused(&gcs_execute_request_table, "{\"Settings\":{}}", "Settings.ProcessParameters: is missing");
+	assert_refused(&gcs_execute_request_table, "{\"Settings\":{}}",
+		       "Settings.ProcessParameters: is missing");
 	assert_refused(&gcs_execute_request_table,
-		       "{\"Settings\":{\"ProcessParameters\":\"{}\",\"VsockStdioRelaySettings\":{\"StdIn\":4294967296}}}",
-		       "Settings.VsockStdioRelaySettings.StdIn: 4294967296 is out of range (0 to 4294967295)");
-	assert_refused(&gcs_modify_request_table, "{\"Request\":7}", "Request: int instead of an object");
-	assert_refused(&gcs_mapped_disk_table, "{\"Lun\":300}", "Lun: 300 is out of range (0 to 255)");
+		       "{\"Settings\":{\"ProcessParameters\":\"{}\",\"VsockStdioRelaySettings\":{"
+		       "\"StdIn\":4294967296}}}",
+		       "Settings.VsockStdioRelaySettings.StdIn: 4294967296 is out of range (0 to "
+		       "4294967295)");
+	assert_refused(&gcs_modify_request_table, "{\"Request\":7}",
+		       "Request: int instead of an object");
+	assert_refused(&gcs_mapped_disk_table, "{\"Lun\":300}",
+		       "Lun: 300 is out of range (0 to 255)");
 	assert_refused(&gcs_combined_layers_table, "{\"Layers\":[{\"Path\":\"/a\"},{\"Path\":1}]}",
 		       "Layers[1].Path: int instead of a string");
 }
@@ -348,7 +389,8 @@ END_TEST
 
 START_TEST(a_header_is_bounded_both_ways)
 {
-	struct gcs_header h = { .type = GCS_CREATE, .size = GCS_HEADER - 1, .id = UINT64_MAX }, out = { 0 };
+	struct gcs_header h = { .type = GCS_CREATE, .size = GCS_HEADER - 1, .id = UINT64_MAX },
+			  out = { 0 };
 	uint8_t raw[GCS_HEADER];
 
 	gcs_header_encode(&h, raw);

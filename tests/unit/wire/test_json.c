@@ -35,10 +35,17 @@ struct all {
 };
 
 static const struct json_field inner_fields[] = {
-	{ .name = "Number", .type = JSON_U32, .offset = offsetof(struct inner, number), .flags = JSON_REQUIRED },
-	{ .name = "Name", .type = JSON_STRING, .offset = offsetof(struct inner, name), .flags = JSON_OMITEMPTY },
+	{ .name = "Number",
+	  .type = JSON_U32,
+	  .offset = offsetof(struct inner, number),
+	  .flags = JSON_REQUIRED },
+	{ .name = "Name",
+	  .type = JSON_STRING,
+	  .offset = offsetof(struct inner, name),
+	  .flags = JSON_OMITEMPTY },
 };
-static const struct json_table inner_table = { "inner", sizeof(struct inner), inner_fields, ARRAY_SIZE(inner_fields) };
+static const struct json_table inner_table = { "inner", sizeof(struct inner), inner_fields,
+					       ARRAY_SIZE(inner_fields) };
 
 #define ROW(key, form, member, ...) \
 	{ \
@@ -48,19 +55,23 @@ static const struct json_table inner_table = { "inner", sizeof(struct inner), in
 	ROW("Flag", JSON_BOOL, flag, .flags = f), ROW("U8", JSON_U8, u8, .flags = f), \
 		ROW("U16", JSON_U16, u16, .flags = f), ROW("U32", JSON_U32, u32, .flags = f), \
 		ROW("U64", JSON_U64, u64, .flags = f), ROW("I32", JSON_I32, i32, .flags = f), \
-		ROW("I64", JSON_I64, i64, .flags = f), ROW("String", JSON_STRING, string, .flags = f), \
+		ROW("I64", JSON_I64, i64, .flags = f), \
+		ROW("String", JSON_STRING, string, .flags = f), \
 		ROW("Strings", JSON_STRINGS, strings, .flags = f), \
 		ROW("Pointer", JSON_POINTER, pointer, .flags = f, .sub = &inner_table), \
 		ROW("Array", JSON_ARRAY, array, .flags = f, .sub = &inner_table, \
 		    .count = offsetof(struct all, n_array)), \
-		ROW("Numbers", JSON_U32S, numbers, .flags = f, .count = offsetof(struct all, n_numbers)), \
+		ROW("Numbers", JSON_U32S, numbers, .flags = f, \
+		    .count = offsetof(struct all, n_numbers)), \
 		ROW("Map", JSON_MAP, map, .flags = f), ROW("Raw", JSON_RAW, raw, .flags = f), \
 		ROW("Text", JSON_TEXT, text, .flags = f, .sub = &inner_table)
 
 static const struct json_field all_fields[] = { ROWS(JSON_OMITEMPTY) };
-static const struct json_table all_table = { "all", sizeof(struct all), all_fields, ARRAY_SIZE(all_fields) };
+static const struct json_table all_table = { "all", sizeof(struct all), all_fields,
+					     ARRAY_SIZE(all_fields) };
 static const struct json_field full_fields[] = { ROWS(0) };
-static const struct json_table full_table = { "full", sizeof(struct all), full_fields, ARRAY_SIZE(full_fields) };
+static const struct json_table full_table = { "full", sizeof(struct all), full_fields,
+					      ARRAY_SIZE(full_fields) };
 static const struct json_field required_fields[] = {
 	ROW("Flag", JSON_BOOL, flag, .flags = JSON_REQUIRED),
 	ROW("Object", JSON_OBJECT, object, .flags = JSON_OMITEMPTY, .sub = &inner_table),
@@ -99,10 +110,14 @@ static void assert_syntax(const char *text, size_t len, const char *why)
 }
 
 static const char *const everything =
-	"{\"Flag\":true,\"U8\":255,\"U16\":65535,\"U32\":4294967295,\"U64\":18446744073709551615,\"I32\":-2147483648,"
-	"\"I64\":-9223372036854775808,\"String\":\"a\\\"\\\\\\n\\u0001/é\",\"Strings\":[\"x\",\"\"],"
-	"\"Pointer\":{\"Number\":7,\"Name\":\"p\"},\"Array\":[{\"Number\":1},{\"Number\":2,\"Name\":\"two\"}],"
-	"\"Numbers\":[0,4294967295],\"Map\":{\"A\":\"1\",\"B\":\"x=y\"},\"Raw\":[1,2.50,null,{\"a\":\"/\"}],"
+	"{\"Flag\":true,\"U8\":255,\"U16\":65535,\"U32\":4294967295,\"U64\":18446744073709551615,"
+	"\"I32\":-2147483648,"
+	"\"I64\":-9223372036854775808,\"String\":\"a\\\"\\\\\\n\\u0001/"
+	"é\",\"Strings\":[\"x\",\"\"],"
+	"\"Pointer\":{\"Number\":7,\"Name\":\"p\"},\"Array\":[{\"Number\":1},{\"Number\":2,"
+	"\"Name\":\"two\"}],"
+	"\"Numbers\":[0,4294967295],\"Map\":{\"A\":\"1\",\"B\":\"x=y\"},\"Raw\":[1,2.50,null,{"
+	"\"a\":\"/\"}],"
 	"\"Text\":\"{\\\"Number\\\":3,\\\"Name\\\":\\\"in \\\\\\\"it\\\"}\"}";
 
 START_TEST(every_form_survives_a_round_trip)
@@ -134,8 +149,10 @@ START_TEST(omitempty_leaves_out_what_is_empty_and_the_rest_is_written)
 	ck_assert_str_eq(text, "{}");
 	free(text);
 	text = json_encode(&full_table, &v);
-	ck_assert_str_eq(text, "{\"Flag\":false,\"U8\":0,\"U16\":0,\"U32\":0,\"U64\":0,\"I32\":0,\"I64\":0,\"String\":\"\","
-			       "\"Strings\":[],\"Pointer\":null,\"Array\":[],\"Numbers\":[],\"Map\":{},\"Raw\":null,"
+	ck_assert_str_eq(text, "{\"Flag\":false,\"U8\":0,\"U16\":0,\"U32\":0,\"U64\":0,\"I32\":0,"
+			       "\"I64\":0,\"String\":\"\","
+			       "\"Strings\":[],\"Pointer\":null,\"Array\":[],\"Numbers\":[],"
+			       "\"Map\":{},\"Raw\":null,"
 			       "\"Text\":\"\"}");
 	free(text);
 	text = json_encode(&required_table, &v);
@@ -148,7 +165,9 @@ START_TEST(null_and_unknown_members_are_as_good_as_absent)
 {
 	struct all v;
 
-	ck_assert_int_eq(decode("{\"U8\":null,\"String\":null,\"Array\":null,\"Text\":null,\"Raw\":null,\"What\":[{}]}", &v, NULL),
+	ck_assert_int_eq(decode("{\"U8\":null,\"String\":null,\"Array\":null,\"Text\":null,\"Raw\":"
+				"null,\"What\":[{}]}",
+				&v, NULL),
 			 0);
 	ck_assert_ptr_null(v.string);
 	ck_assert_ptr_null(v.raw);
@@ -163,7 +182,8 @@ START_TEST(of_duplicate_members_the_last_one_counts)
 {
 	struct all v;
 
-	ck_assert_int_eq(decode("{\"U8\":1,\"String\":\"a\",\"U8\":2,\"String\":\"b\"}", &v, NULL), 0);
+	ck_assert_int_eq(decode("{\"U8\":1,\"String\":\"a\",\"U8\":2,\"String\":\"b\"}", &v, NULL),
+			 0);
 	ck_assert_uint_eq(v.u8, 2);
 	ck_assert_str_eq(v.string, "b");
 	json_free(&all_table, &v);
@@ -175,28 +195,38 @@ START_TEST(an_error_names_the_field_by_its_path)
 	assert_refused(&all_table, "{\"U8\":300}", "U8: 300 is out of range (0 to 255)");
 	assert_refused(&all_table, "{\"U8\":-1}", "U8: -1 is out of range (0 to 255)");
 	assert_refused(&all_table, "{\"U16\":65536}", "U16: 65536 is out of range (0 to 65535)");
-	assert_refused(&all_table, "{\"U32\":4294967296}", "U32: 4294967296 is out of range (0 to 4294967295)");
-	assert_refused(&all_table, "{\"U64\":-1}", "U64: -1 is out of range (0 to 18446744073709551615)");
-	assert_refused(&all_table, "{\"I32\":2147483648}", "I32: 2147483648 is out of range (-2147483648 to 2147483647)");
+	assert_refused(&all_table, "{\"U32\":4294967296}",
+		       "U32: 4294967296 is out of range (0 to 4294967295)");
+	assert_refused(&all_table, "{\"U64\":-1}",
+		       "U64: -1 is out of range (0 to 18446744073709551615)");
+	assert_refused(&all_table, "{\"I32\":2147483648}",
+		       "I32: 2147483648 is out of range (-2147483648 to 2147483647)");
 	assert_refused(&all_table, "{\"I64\":9223372036854775808}",
-		       "I64: 9223372036854775808 is out of range (-9223372036854775808 to 9223372036854775807)");
+		       "I64: 9223372036854775808 is out of range (-9223372036854775808 to "
+		       "9223372036854775807)");
 	assert_refused(&all_table, "{\"U8\":1.0}", "U8: double instead of an integer");
 	assert_refused(&all_table, "{\"U8\":\"1\"}", "U8: string instead of an integer");
 	assert_refused(&all_table, "{\"Flag\":1}", "Flag: int instead of true or false");
 	assert_refused(&all_table, "{\"String\":{}}", "String: object instead of a string");
-	assert_refused(&all_table, "{\"Strings\":[\"a\",1]}", "Strings[1]: int instead of a string");
+	assert_refused(&all_table, "{\"Strings\":[\"a\",1]}",
+		       "Strings[1]: int instead of a string");
 	assert_refused(&all_table, "{\"Strings\":\"a\"}", "Strings: string instead of an array");
 	assert_refused(&all_table, "{\"Array\":[{\"Number\":1},{\"Number\":true}]}",
 		       "Array[1].Number: boolean instead of an integer");
-	assert_refused(&all_table, "{\"Array\":[{\"Number\":1,\"Name\":\"a\"},7]}", "Array[1]: int instead of an object");
+	assert_refused(&all_table, "{\"Array\":[{\"Number\":1,\"Name\":\"a\"},7]}",
+		       "Array[1]: int instead of an object");
 	assert_refused(&all_table, "{\"Array\":[null]}", "Array[0]: null instead of an object");
-	assert_refused(&all_table, "{\"Numbers\":[1,-1]}", "Numbers[1]: -1 is out of range (0 to 4294967295)");
+	assert_refused(&all_table, "{\"Numbers\":[1,-1]}",
+		       "Numbers[1]: -1 is out of range (0 to 4294967295)");
 	assert_refused(&all_table, "{\"Pointer\":{}}", "Pointer.Number: is missing");
 	assert_refused(&all_table, "{\"Map\":{\"A\":1}}", "Map: int instead of a string");
 	assert_refused(&all_table, "{\"Map\":{\"A=B\":\"1\"}}", "Map: a member's name holds '='");
-	assert_refused(&all_table, "{\"Text\":\"{\\\"Number\\\":\\\"x\\\"}\"}", "Text.Number: string instead of an integer");
-	assert_refused(&all_table, "{\"Text\":\"{\"}", "Text: JSON, byte 1: a member's name is missing");
-	assert_refused(&all_table, "{\"Text\":{\"Number\":1}}", "Text: object instead of a string of JSON");
+	assert_refused(&all_table, "{\"Text\":\"{\\\"Number\\\":\\\"x\\\"}\"}",
+		       "Text.Number: string instead of an integer");
+	assert_refused(&all_table, "{\"Text\":\"{\"}",
+		       "Text: JSON, byte 1: a member's name is missing");
+	assert_refused(&all_table, "{\"Text\":{\"Number\":1}}",
+		       "Text: object instead of a string of JSON");
 	assert_refused(&all_table, "[]", "array instead of an object");
 	assert_refused(&all_table, "null", "null instead of an object");
 	assert_refused(&required_table, "{}", "Flag: is missing");
@@ -269,18 +299,33 @@ END_TEST
 
 START_TEST(every_json_value_is_read)
 {
-	static const char *const good[] = { "0", "-0", "-1", "1.5e+3", "1E-7", "true", "false", "null", "\"\"", "[]", "{}",
-					    "[[],{}]", "\"\\ud83d\\ude00\"", "18446744073709551615",
-					    "-9223372036854775808", "{\"a\":{\"b\":[1,\"x\"]}}" };
+	static const char *const good[] = { "0",
+					    "-0",
+					    "-1",
+					    "1.5e+3",
+					    "1E-7",
+					    "true",
+					    "false",
+					    "null",
+					    "\"\"",
+					    "[]",
+					    "{}",
+					    "[[],{}]",
+					    "\"\\ud83d\\ude00\"",
+					    "18446744073709551615",
+					    "-9223372036854775808",
+					    "{\"a\":{\"b\":[1,\"x\"]}}" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		struct json_object *o = NULL;
 		struct err err = { 0 };
 		char *padded = str_printf(" \t\r\n%s\n", good[i]);
 
-		ck_assert_msg(json_parse(good[i], strlen(good[i]), &o, &err) == 0, "%s: %s", good[i], err.text);
+		ck_assert_msg(json_parse(good[i], strlen(good[i]), &o, &err) == 0, "%s: %s",
+			      good[i], err.text);
 		json_put(o);
-		ck_assert_msg(json_parse(padded, strlen(padded), &o, &err) == 0, "%s: %s", padded, err.text);
+		ck_assert_msg(json_parse(padded, strlen(padded), &o, &err) == 0, "%s: %s", padded,
+			      err.text);
 		json_put(o);
 		free(padded);
 	}
@@ -359,7 +404,9 @@ START_TEST(bytes_that_are_not_utf8_are_replaced_when_written)
 	struct all v = { .string = mem_strdup("a\xff\xc3\xa9\xe2\x82z\xed\xa0\x80") };
 	char *text = json_encode(&all_table, &v);
 
-	ck_assert_str_eq(text, "{\"String\":\"a\xEF\xBF\xBD\xc3\xa9\xEF\xBF\xBD\xEF\xBF\xBDz\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"}");
+	ck_assert_str_eq(text, "{\"String\":"
+			       "\"a\xEF\xBF\xBD\xc3\xa9\xEF\xBF\xBD\xEF\xBF\xBDz\xEF\xBF\xBD\xEF"
+			       "\xBF\xBD\xEF\xBF\xBD\"}");
 	free(text);
 	json_free(&all_table, &v);
 

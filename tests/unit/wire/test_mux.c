@@ -17,8 +17,7 @@
 #include "loop/loop.h"
 #include "wire/mux_internal.h"
 
-enum { PORT = 0x40000000,
-       BIG = 20 << 20 };
+enum { PORT = 0x40000000, BIG = 20 << 20 };
 
 /* Two multiplexers at the ends of a channel; or one, and a peer that the test plays by hand. */
 static struct fixture {
@@ -41,7 +40,9 @@ static void setup(void)
 {
 	memset(&f, 0, sizeof(f));
 	ck_assert_int_eq(loop_init(), 0);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, f.channel), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+				    f.channel),
+			 0);
 }
 
 static void teardown(void)
@@ -249,7 +250,8 @@ static void write_and_close(void)
 	for (size_t i = 0; i < sizeof(big); i++)
 		big[i] = (char)(i * 7 + i / 251);
 	open_stream(&g, &h);
-	/* neither reads: what the host wrote is lost, what the guest wrote is not, though it is more than a window */
+	/* neither reads: what the host wrote is lost, what the guest wrote is not, though it is
+	 * more than a window */
 	send_text(h, "nobody reads this");
 	ck_assert_int_eq(co_write_full(g, big, sizeof(big)), 0);
 	close(g);
@@ -518,8 +520,11 @@ CO static void put(enum mux_type type, uint32_t stream, uint32_t arg, const void
 {
 	uint8_t raw[MUX_HEADER];
 
-	mux_frame_encode(
-		&(struct mux_frame){ .type = (uint8_t)type, .len = (uint16_t)len, .stream = stream, .arg = arg }, raw);
+	mux_frame_encode(&(struct mux_frame){ .type = (uint8_t)type,
+					      .len = (uint16_t)len,
+					      .stream = stream,
+					      .arg = arg },
+			 raw);
 	ck_assert_int_eq(co_write_full(f.channel[1], raw, sizeof(raw)), 0);
 	if (len)
 		ck_assert_int_eq(co_write_full(f.channel[1], data, len), 0);
@@ -609,7 +614,8 @@ static void credit(void)
 	open_by_hand();
 	/* the host sends a window and no more, then what is granted */
 	while (n < MUX_WINDOW) {
-		ssize_t r = send(f.accepted[0], big, sizeof(big) - (size_t)sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t r = send(f.accepted[0], big, sizeof(big) - (size_t)sent,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		sent += r > 0 ? r : 0;
 		n += get(NULL).len;
@@ -874,14 +880,16 @@ static const struct {
 	{ "DATA longer than allowed", { .type = MUX_DATA, .stream = 1, .len = MUX_DATA_MAX + 1 } },
 	{ "a payload where none belongs", { .type = MUX_SHUT, .stream = 1, .len = 1 } },
 	{ "DATA of a stream that never was", { .type = MUX_DATA, .stream = 2, .len = 1 } },
-	{ "DATA of a stream that we never opened", { .type = MUX_DATA, .stream = 1 | MUX_YOURS, .len = 1 } },
+	{ "DATA of a stream that we never opened",
+	  { .type = MUX_DATA, .stream = 1 | MUX_YOURS, .len = 1 } },
 	{ "CREDIT beyond the window", { .type = MUX_CREDIT, .stream = 1, .arg = 1 } },
 	{ "CREDIT of a stream that never was", { .type = MUX_CREDIT, .stream = 2, .arg = 1 } },
 	{ "OPEN of a number that was used", { .type = MUX_OPEN, .stream = 1, .arg = PORT } },
 	{ "OPEN of number 0", { .type = MUX_OPEN, .stream = 0, .arg = PORT } },
 	{ "OPEN in our name", { .type = MUX_OPEN, .stream = 2 | MUX_YOURS, .arg = PORT } },
 	{ "ACCEPT of a stream of its own", { .type = MUX_ACCEPT, .stream = 1 } },
-	{ "ACCEPT of a stream that we never opened", { .type = MUX_ACCEPT, .stream = 1 | MUX_YOURS } },
+	{ "ACCEPT of a stream that we never opened",
+	  { .type = MUX_ACCEPT, .stream = 1 | MUX_YOURS } },
 	{ "RESET of a stream that never was", { .type = MUX_RESET, .stream = 5 } },
 	{ "HELLO of another version", { .type = MUX_HELLO, .stream = 1, .arg = 2 } },
 };
@@ -899,7 +907,8 @@ static void violate(void)
 	if (fr->len == 1)
 		ck_assert_int_eq(send(f.channel[1], "x", 1, MSG_NOSIGNAL), 1);
 	settle();
-	ck_assert_msg(f.n_broken == 1 && f.broken == -EBADMSG, "%s: %d", violations[violation].what, f.broken);
+	ck_assert_msg(f.n_broken == 1 && f.broken == -EBADMSG, "%s: %d", violations[violation].what,
+		      f.broken);
 	assert_ends(f.accepted[0]);
 }
 
@@ -916,7 +925,8 @@ static void overrun(void)
 	static uint8_t chunk[MUX_DATA_MAX];
 
 	open_by_hand();
-	/* the user does not read; its socket pair takes some, for which there is credit. In the end it is too much */
+	/* the user does not read; its socket pair takes some, for which there is credit. In the end
+	 * it is too much */
 	for (int i = 0; i < 64 && !f.n_broken; i++) {
 		put(MUX_DATA, 1, 0, chunk, sizeof(chunk));
 		co_sleep(USEC_PER_MSEC);
@@ -994,7 +1004,8 @@ static void deaf_peer(void)
 	for (uint32_t i = 1; i < 1000000 && !f.n_broken; i++) {
 		uint8_t raw[MUX_HEADER];
 
-		mux_frame_encode(&(struct mux_frame){ .type = MUX_OPEN, .stream = i, .arg = 1 }, raw);
+		mux_frame_encode(&(struct mux_frame){ .type = MUX_OPEN, .stream = i, .arg = 1 },
+				 raw);
 		if (co_write_full(f.channel[1], raw, sizeof(raw)) < 0)
 			break;
 	}
@@ -1046,7 +1057,8 @@ START_TEST(there_are_4096_streams_at_most)
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
 	files.rlim_cur = files.rlim_max;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
-	ck_assert_msg(files.rlim_max > 2 * MUX_STREAMS_MAX + 64, "the hard limit of files is too low for this test");
+	ck_assert_msg(files.rlim_max > 2 * MUX_STREAMS_MAX + 64,
+		      "the hard limit of files is too low for this test");
 	start_host();
 	ck_assert_int_eq(mux_listen(f.host, PORT + 1, count_accept, NULL), 0);
 	in_co(many_streams);
@@ -1115,7 +1127,8 @@ int main(void)
 	tcase_add_test(tc, a_pending_dial_fails_when_the_multiplexer_goes);
 	tcase_add_test(tc, a_peer_that_vanishes_ends_every_stream_and_is_told_once);
 	tcase_add_test(tc, the_multiplexer_may_be_freed_when_it_is_told_of_the_end);
-	tcase_add_loop_test(tc, a_violation_of_the_protocol_breaks_the_channel, 0, ARRAY_SIZE(violations));
+	tcase_add_loop_test(tc, a_violation_of_the_protocol_breaks_the_channel, 0,
+			    ARRAY_SIZE(violations));
 	tcase_add_test(tc, data_beyond_the_credit_breaks_the_channel);
 	tcase_add_test(tc, a_second_shut_breaks_the_channel);
 	tcase_add_test(tc, data_after_shut_breaks_the_channel);

@@ -319,7 +319,8 @@ static void encode_full(struct buf *out, const ProtobufCMessageDescriptor *type)
 			encode_full(&sub, f->descriptor);
 			for (size_t n = sub.len;; n >>= 7) {
 				buf_add(&value,
-					&(uint8_t){ (uint8_t)((n & 127) | (n > 127 ? 128 : 0)) }, 1);
+					&(uint8_t){ (uint8_t)((n & 127) | (n > 127 ? 128 : 0)) },
+					1);
 				if (n <= 127)
 					break;
 			}
@@ -450,8 +451,9 @@ START_TEST(an_unset_scrub_logs_is_told_from_false)
 {
 	_cleanup_pb_ Containerd__Runhcs__V1__Options *unset = NULL, *off = NULL;
 
-	ck_assert_int_eq(
-		pb_unpack(&containerd__runhcs__v1__options__descriptor, NULL, 0, &unset, NULL), 0);
+	ck_assert_int_eq(pb_unpack(&containerd__runhcs__v1__options__descriptor, NULL, 0, &unset,
+				   NULL),
+			 0);
 	ck_assert_int_eq(unset->scrub_logs_set_case,
 			 CONTAINERD__RUNHCS__V1__OPTIONS__SCRUB_LOGS_SET__NOT_SET);
 	ck_assert_int_eq(pb_unpack(&containerd__runhcs__v1__options__descriptor, "\xa0\x01\x00", 3,
@@ -518,8 +520,9 @@ START_TEST(an_any_is_matched_by_name_with_and_without_a_host)
 	_cleanup_pb_ Google__Protobuf__Any *any = pb_any(o);
 	ck_assert_str_eq(any->type_url, "containerd.runc.v1.Options");
 	pb_str(&any->type_url, "type.googleapis.com/containerd.runc.v1.Options");
-	ck_assert_int_eq(
-		pb_any_unpack(any, &containerd__runc__v1__options__descriptor, &back, NULL), 0);
+	ck_assert_int_eq(pb_any_unpack(any, &containerd__runc__v1__options__descriptor, &back,
+				       NULL),
+			 0);
 	ck_assert_str_eq(back->root, "/r");
 	ck_assert(!pb_any_is(any, "runc.v1.Options"));
 	ck_assert(!pb_any_is(any, "Options"));
@@ -529,9 +532,9 @@ START_TEST(an_any_is_matched_by_name_with_and_without_a_host)
 	void *wrong = NULL;
 	ck_assert_int_eq(pb_any_unpack(any, &runtimeoptions__v1__options__descriptor, &wrong, &err),
 			 -ERR_INVALID);
-	ck_assert_int_eq(
-		pb_any_unpack(NULL, &runtimeoptions__v1__options__descriptor, &wrong, &err),
-		-ERR_INVALID);
+	ck_assert_int_eq(pb_any_unpack(NULL, &runtimeoptions__v1__options__descriptor, &wrong,
+				       &err),
+			 -ERR_INVALID);
 	ck_assert_ptr_null(wrong);
 	ck_assert_str_eq(err.text, "expected runtimeoptions.v1.Options, got nothing");
 }
@@ -642,11 +645,11 @@ int main(void)
 	Suite *suite = suite_create("wire pb");
 	TCase *tc = tcase_create("pb");
 
-	tcase_add_loop_test(
-		tc, every_message_has_exactly_the_published_fields, 0, ARRAY_SIZE(rows));
+	tcase_add_loop_test(tc, every_message_has_exactly_the_published_fields, 0,
+			    ARRAY_SIZE(rows));
 	tcase_add_loop_test(tc, every_message_survives_decoding_and_encoding, 0, ARRAY_SIZE(rows));
-	tcase_add_loop_test(
-		tc, every_truncation_is_refused_or_a_shorter_message, 0, ARRAY_SIZE(rows));
+	tcase_add_loop_test(tc, every_truncation_is_refused_or_a_shorter_message, 0,
+			    ARRAY_SIZE(rows));
 	tcase_add_test(tc, bootstrap_result_is_what_containerd_reads);
 	tcase_add_test(tc, negative_log_levels_of_bootstrap_params_are_read);
 	tcase_add_test(tc, an_event_in_its_envelope_has_known_bytes);

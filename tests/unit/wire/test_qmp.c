@@ -20,7 +20,9 @@
 #include "wire/json.h"
 #include "wire/qmp_internal.h"
 
-#define GREETING "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 19, \"minor\": 2, \"major\": 7}}, \"capabilities\": [\"oob\"]}}\r\n"
+#define GREETING \
+	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 19, \"minor\": 2, \"major\": 7}}, " \
+	"\"capabilities\": [\"oob\"]}}\r\n"
 
 /* The test plays QEMU at the other end of a socket pair. */
 static struct fixture {
@@ -45,7 +47,8 @@ static void setup(void)
 	memset(&f, 0, sizeof(f));
 	log_init(-EBADF, LOG_ERROR);
 	ck_assert_int_eq(loop_init(), 0);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+			 0);
 	f.qemu = pair[0];
 	f.client = pair[1];
 }
@@ -235,7 +238,9 @@ END_TEST
 
 static void call(void)
 {
-	struct command c = { .name = "blockdev-add", .args = "{\"node-name\":\"n0\"}", .fd = -EBADF };
+	struct command c = { .name = "blockdev-add",
+			     .args = "{\"node-name\":\"n0\"}",
+			     .fd = -EBADF };
 	_cleanup_json_ struct json_object *o = NULL;
 	int64_t id;
 
@@ -266,7 +271,8 @@ static void refused(void)
 	start();
 	give(&c, USEC_NEVER);
 	json_put(hear("device_add", &id, NULL));
-	answer(id, "\"error\": {\"class\": \"GenericError\", \"desc\": \"Bus 'x\\n' not found\\u001b[31m\"}");
+	answer(id, "\"error\": {\"class\": \"GenericError\", \"desc\": \"Bus 'x\\n' not "
+		   "found\\u001b[31m\"}");
 	settle();
 	ck_assert_int_eq(c.result, -EREMOTEIO);
 	ck_assert_str_eq(c.err.text, "device_add: Bus 'x?' not found?[31m");
@@ -351,7 +357,8 @@ END_TEST
 static void events(void)
 {
 	start();
-	say("{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"DEVICE_DELETED\", \"data\": {\"id\": \"d0\"}}\r\n"
+	say("{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"DEVICE_DELETED\", "
+	    "\"data\": {\"id\": \"d0\"}}\r\n"
 	    "{\"event\": \"STOP\"}\n\r\n{\"event\": \"RESU");
 	settle();
 	ck_assert_uint_eq(f.events, 2);
@@ -380,7 +387,8 @@ static void wait_event(void)
 	start();
 	co_spawn("wait", wait_deleted, NULL, USEC_NEVER);
 	settle();
-	say("{\"event\": \"DEVICE_DELETED\", \"data\": {\"device\": \"d0\"}}\n{\"event\": \"DEVICE_DELETED\"}\n"
+	say("{\"event\": \"DEVICE_DELETED\", \"data\": {\"device\": \"d0\"}}\n{\"event\": "
+	    "\"DEVICE_DELETED\"}\n"
 	    "{\"event\": \"STOP\", \"data\": {\"device\": \"d1\"}}\n");
 	settle();
 	ck_assert(!f.done);
@@ -398,7 +406,8 @@ END_TEST
 
 static void delete_device(void *arg)
 {
-	f.result = qmp_call_event(f.q, "device_del", NULL, "DEVICE_DELETED", "device", "d1", &f.err);
+	f.result =
+		qmp_call_event(f.q, "device_del", NULL, "DEVICE_DELETED", "device", "d1", &f.err);
 	f.done = true;
 }
 
@@ -524,7 +533,8 @@ static void nonsense(void)
 	int64_t id;
 
 	start();
-	say("{}\n[]\n7\nnull\n\n \r\n{\"event\": 5}\n{\"return\": 1}\n{\"id\": 99, \"return\": 1}\n{\"id\": \"1\", \"return\": 1}\n"
+	say("{}\n[]\n7\nnull\n\n \r\n{\"event\": 5}\n{\"return\": 1}\n{\"id\": 99, \"return\": "
+	    "1}\n{\"id\": \"1\", \"return\": 1}\n"
 	    "{\"QMP\": {}}\n{\"id\": 1}\n");
 	give(&a, USEC_NEVER);
 	json_put(hear("a", &id, NULL));

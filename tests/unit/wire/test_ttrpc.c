@@ -169,8 +169,8 @@ static struct ttrpc_client *client(void)
 	return c;
 }
 
-static CO int call_with(
-	struct ttrpc_client *c, const char *method, const char *id, void *ret, struct err *err)
+static CO int call_with(struct ttrpc_client *c, const char *method, const char *id, void *ret,
+			struct err *err)
 {
 	WaitRequest req = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
 	_cleanup_free_ char *own = mem_strdup(id);
@@ -187,9 +187,16 @@ static CO int call_with(
 static void add_frame(struct buf *b, uint32_t stream, uint8_t type, uint8_t flags,
 		      const void *payload, size_t len)
 {
-	uint8_t h[] = { (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
-			(uint8_t)len, (uint8_t)(stream >> 24), (uint8_t)(stream >> 16),
-			(uint8_t)(stream >> 8), (uint8_t)stream, type, flags };
+	uint8_t h[] = { (uint8_t)(len >> 24),
+			(uint8_t)(len >> 16),
+			(uint8_t)(len >> 8),
+			(uint8_t)len,
+			(uint8_t)(stream >> 24),
+			(uint8_t)(stream >> 16),
+			(uint8_t)(stream >> 8),
+			(uint8_t)stream,
+			type,
+			flags };
 
 	buf_add(b, h, sizeof(h));
 	buf_add(b, payload, payload ? len : 0);
@@ -225,8 +232,8 @@ static CO int take(int fd, uint32_t stream, char *text, size_t *ret_payload)
 
 	ck_assert_int_eq(co_read_full(fd, h, sizeof(h)), 0);
 	size_t len = (size_t)h[0] << 24 | (size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3];
-	ck_assert_uint_eq(
-		(uint32_t)h[4] << 24 | (uint32_t)h[5] << 16 | (uint32_t)h[6] << 8 | h[7], stream);
+	ck_assert_uint_eq((uint32_t)h[4] << 24 | (uint32_t)h[5] << 16 | (uint32_t)h[6] << 8 | h[7],
+			  stream);
 	ck_assert_int_eq(h[8], TTRPC_RESPONSE);
 	ck_assert_int_eq(h[9], 0);
 
@@ -316,16 +323,16 @@ static CO void statuses(void)
 	ck_assert_int_eq(call_with(c, "Fail", "bare", &reply, &err), -ERR_STATE);
 	ck_assert_int_eq(call_with(c, "Absent", "x", &reply, &err), -ERR_UNIMPLEMENTED);
 	ck_assert_str_eq(err.text, "Absent: method Absent");
-	ck_assert_int_eq(
-		ttrpc_client_call(c, "test.v3.Service", "Sleep", NULL, &req.base, NULL, NULL, &err),
-		-ERR_UNIMPLEMENTED);
+	ck_assert_int_eq(ttrpc_client_call(c, "test.v3.Service", "Sleep", NULL, &req.base, NULL,
+					   NULL, &err),
+			 -ERR_UNIMPLEMENTED);
 	ck_assert_str_eq(err.text, "Sleep: service test.v3.Service");
 	ck_assert_ptr_null(reply);
 	/* The same methods under another service's name; no namespace; the answer does not matter.
 	 */
-	ck_assert_int_eq(
-		ttrpc_client_call(c, "test.v2.Service", "Sleep", NULL, &req.base, NULL, NULL, &err),
-		0);
+	ck_assert_int_eq(ttrpc_client_call(c, "test.v2.Service", "Sleep", NULL, &req.base, NULL,
+					   NULL, &err),
+			 0);
 	ck_assert_str_eq(t.namespace, "");
 	ck_assert_int_eq(call_with(c, "Nothing", "x", &reply, &err), 0);
 	ck_assert_ptr_nonnull(reply);

@@ -15,7 +15,8 @@ static struct scsi *scsi;
 static char dir[] = "/tmp/test_scsi.XXXXXX";
 static char disks[DISKS][64];
 
-static CO int on_attach(void *ctx, unsigned controller, unsigned lun, const char *path, bool read_only, struct err *err)
+static CO int on_attach(void *ctx, unsigned controller, unsigned lun, const char *path,
+			bool read_only, struct err *err)
 {
 	return fake_call(ctx, err, "attach %u:%u%s", controller, lun, read_only ? " ro" : "");
 }
@@ -152,8 +153,8 @@ START_TEST(partitions_of_a_disk_share_the_disk_only)
 	reserve(&b);
 	in_coroutine(map, &a);
 	in_coroutine(map, &b);
-	ck_assert_str_eq(fake_calls(&f),
-			 "attach 0:0 ro;mount /run/mounts/scsi/0_0_1;mount /run/mounts/scsi/0_0_2;");
+	ck_assert_str_eq(fake_calls(&f), "attach 0:0 ro;mount /run/mounts/scsi/0_0_1;mount "
+					 "/run/mounts/scsi/0_0_2;");
 	in_coroutine(unmap, &a);
 	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_1;");
 	in_coroutine(unmap, &b);
@@ -253,8 +254,8 @@ END_TEST
 /* _i is the call of the teardown that fails: unmount, eject, detach. */
 START_TEST(a_failed_teardown_goes_on_where_it_failed)
 {
-	static const char *const rest[] = { "unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;", "eject 0:0;detach 0:0;",
-					    "detach 0:0;" };
+	static const char *const rest[] = { "unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;",
+					    "eject 0:0;detach 0:0;", "detach 0:0;" };
 	struct use a = { .path = disks[0] };
 
 	reserve(&a);

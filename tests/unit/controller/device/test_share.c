@@ -13,7 +13,8 @@ static struct shares *shares;
 static char dir[] = "/tmp/test_share.XXXXXX";
 static char *one, *two;
 
-static CO int on_add(void *ctx, const char *name, const char *path, const char *only, bool read_only, struct err *err)
+static CO int on_add(void *ctx, const char *name, const char *path, const char *only,
+		     bool read_only, struct err *err)
 {
 	return fake_call(ctx, err, "add %s %s%s", name, only ? only : "-", read_only ? " ro" : "");
 }
@@ -23,12 +24,14 @@ static CO int on_remove(void *ctx, const char *name, struct err *err)
 	return fake_call(ctx, err, "remove %s", name);
 }
 
-static CO int on_mount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+static CO int on_mount(void *ctx, const char *name, const char *guest_path, bool read_only,
+		       struct err *err)
 {
 	return fake_call(ctx, err, "mount %s", guest_path);
 }
 
-static CO int on_unmount(void *ctx, const char *name, const char *guest_path, bool read_only, struct err *err)
+static CO int on_unmount(void *ctx, const char *name, const char *guest_path, bool read_only,
+			 struct err *err)
 {
 	return fake_call(ctx, err, "unmount %s", guest_path);
 }
