@@ -14,19 +14,14 @@ static const char spec_text[] =
 	"{\"destination\":\"/f\",\"type\":\"bind\",\"source\":\"%s/"
 	"file\",\"options\":[\"rbind\",\"ro\"]}]}";
 
+#define COMBINE \
+	"combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on " \
+	"/run/mounts/scsi/0_0_0/scratch/p1/c1"
+
 /* What Create and Delete ask for, in order; the fault tests fail each in turn. */
 static const char *const create_calls[] = {
-	"share 0 rootfs ro",
-	"mount 0",
-	"attach 0:0 c1.img rw",
-	"mount 0:0 ensure",
-	"combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on "
-	"/run/mounts/scsi/0_0_0/scratch/p1/c1",
-	"share 1 volume rw",
-	"mount 1",
-	"share 2 file of %s ro",
-	"mount 2",
-	"create c1",
+	"share 0 rootfs ro", "mount 0", "attach 0:0 c1.img rw",  "mount 0:0 ensure", COMBINE,
+	"share 1 volume rw", "mount 1", "share 2 file of %s ro", "mount 2",          "create c1",
 };
 static const char *const delete_calls[] = {
 	"take apart /run/gcs/pods/p1/c1/rootfs",
