@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "controller/vm.h"
 #include "wire/gcs.h"
 
 enum { CONTROLLERS = 4, LUNS = 64, SLOTS = CONTROLLERS * LUNS };
@@ -44,6 +45,7 @@ struct disk {
 
 /**
  * struct mount - a partition of a disk in the guest; @refs counts reservations
+ * @in_doubt:	the guest may mount it yet, or has: the answer was not waited for
  */
 struct mount {
 	struct list link;
@@ -57,6 +59,7 @@ struct mount {
 	char **options;
 	char *guest_path;
 	enum mount_state state;
+	bool in_doubt;
 	unsigned refs;
 };
 
@@ -292,6 +295,7 @@ static CO int mount_partition(struct scsi *s, struct mount *m, struct err *err)
 	int r = s->ops->mount(s->ctx, &request, err);
 
 	m->state = r < 0 ? MOUNT_INVALID : MOUNT_MOUNTED;
+	m->in_doubt = vm_call_abandoned(r);
 	return r < 0 ? err_wrap(err, r, "mount disk %s in the guest", m->disk->path) : 0;
 }
 
@@ -324,20 +328,22 @@ CO int scsi_map(struct scsi *s, const char *id, const char **ret_path, struct er
 
 /* ---- releasing ---- */
 
-/* A failure leaves the mount MOUNTED, for another try. */
+/* A failure leaves the mount as it is, for another try. */
 static CO int unmount_partition(struct scsi *s, struct mount *m, struct err *err)
 {
 	struct gcs_mapped_disk request = request_of(m);
 
-	if (m->state != MOUNT_MOUNTED)
+	if (m->state != MOUNT_MOUNTED && !m->in_doubt)
 		return 0;
 
 	int r = s->ops->unmount(s->ctx, &request, err);
 
 	if (r < 0)
 		return err_wrap(err, r, "unmount disk %s in the guest", m->disk->path);
+	m->in_doubt = false;
 	/* Whoever reserved it meanwhile will mount it again. */
-	m->state = m->refs > 1 ? MOUNT_RESERVED : MOUNT_UNMOUNTED;
+	if (m->state == MOUNT_MOUNTED)
+		m->state = m->refs > 1 ? MOUNT_RESERVED : MOUNT_UNMOUNTED;
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "controller/vm.h"
 
 /*
  *        RESERVED --add--> ADDED --mount--> MOUNTED --unmount--> ADDED --remove--> gone
@@ -28,6 +29,7 @@ enum share_state { SHARE_RESERVED, SHARE_ADDED, SHARE_MOUNTED, SHARE_INVALID };
  * @name:	decimal, never used again in this VM
  * @guest_path:	where it is mounted; @result what map returns
  * @added:	it is below the export root
+ * @in_doubt:	the guest may mount it yet, or has: the answer was not waited for
  * @users:	calls that hold or wait for @lock
  */
 struct share {
@@ -40,6 +42,7 @@ struct share {
 	char *result;
 	enum share_state state;
 	bool added;
+	bool in_doubt;
 	unsigned refs;
 	unsigned users;
 	struct co_mutex lock;
@@ -154,6 +157,7 @@ static CO int bring_up(struct shares *s, struct share *sh, struct err *err)
 	if (sh->state == SHARE_ADDED) {
 		r = s->ops->mount(s->ctx, sh->name, sh->guest_path, sh->read_only, err);
 		sh->state = r < 0 ? SHARE_INVALID : SHARE_MOUNTED;
+		sh->in_doubt = vm_call_abandoned(r);
 		if (r < 0)
 			return err_wrap(err, r, "mount share of %s in the guest", sh->path);
 	}
@@ -165,11 +169,13 @@ static CO int take_down(struct shares *s, struct share *sh, struct err *err)
 {
 	int r;
 
-	if (sh->state == SHARE_MOUNTED) {
+	if (sh->state == SHARE_MOUNTED || sh->in_doubt) {
 		r = s->ops->unmount(s->ctx, sh->name, sh->guest_path, sh->read_only, err);
 		if (r < 0)
 			return err_wrap(err, r, "unmount share of %s in the guest", sh->path);
-		sh->state = SHARE_ADDED;
+		sh->in_doubt = false;
+		if (sh->state == SHARE_MOUNTED)
+			sh->state = SHARE_ADDED;
 	}
 	/* Whoever reserved it meanwhile will mount it again. */
 	if (sh->added && sh->refs == 1) {

@@ -346,8 +346,10 @@ END_TEST
  * late. */
 START_TEST(a_create_that_runs_out_of_time_takes_back_what_the_guest_may_do_yet)
 {
-	static const char *const held[] = { "combine", "create" };
-	static const char *const undone[] = { "take apart", "delete c1" };
+	static const char *const held[] = { "combine", "create", "mount 0:0", "mount 0",
+					    "mount 1" };
+	static const char *const undone[] = { "take apart", "delete c1", "unmount 0:0",
+					      "unmount 0;", "unmount 1;" };
 	struct call k = { 0 };
 
 	vm.f.hold_at = held[_i];
@@ -748,7 +750,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_create_whose_stdio_cannot_be_opened_asks_for_nothing);
 	tcase_add_test(t, a_spec_that_is_refused_after_the_layers_leaves_nothing);
 	tcase_add_loop_test(t, a_create_that_runs_out_of_time_takes_back_what_the_guest_may_do_yet,
-			    0, 2);
+			    0, 5);
 	tcase_add_test(t, init_s_exit_stops_the_container_and_is_published_once);
 	tcase_add_test(t, killing_a_container_that_was_never_started_is_its_exit);
 	tcase_add_test(t, killing_an_exec_that_was_never_started_is_its_exit);
