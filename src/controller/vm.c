@@ -246,7 +246,8 @@ static int explain_failure(struct vm *vm, int r, struct err *err)
 {
 	_cleanup_free_ char *words = vm->ops->last_words(vm->ctx);
 
-	if (vm->exited)
+	/* What failed by itself, such as memory that the host has not, has said so. */
+	if (vm->exited && r == -ECANCELED)
 		r = err_set(err, -ERR_UNAVAILABLE, "the VM ended before its agent answered");
 	else if (r == -ETIMEDOUT)
 		r = err_set(err, r, "the guest agent did not answer in time");
