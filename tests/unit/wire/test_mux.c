@@ -8,7 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -508,6 +508,37 @@ static void slow_reader(void)
 	}
 }
 
+static void slow_and_exact(void)
+{
+	struct transfer t = { .seed = 3 };
+	static uint8_t piece[50000];
+	size_t at = 0;
+	int h;
+	ssize_t n;
+
+	open_stream(&t.fd, &h);
+	co_spawn("write", write_big, &t, USEC_NEVER);
+	settle();
+	while ((n = co_read(h, piece, sizeof(piece))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			if (piece[i] != pattern(t.seed, at + (size_t)i))
+				ck_abort_msg("byte %zu differs", at + (size_t)i);
+		at += (size_t)n;
+		/* what is under way piles up behind a full buffer */
+		if (at < BIG / 4)
+			co_sleep(USEC_PER_MSEC);
+	}
+	ck_assert_uint_eq(at, BIG);
+	close(t.fd);
+	close(h);
+}
+
+START_TEST(what_waits_for_a_slow_reader_stays_in_order)
+{
+	both(slow_and_exact);
+}
+END_TEST
+
 START_TEST(a_slow_reader_stalls_its_own_stream_only)
 {
 	both(slow_reader);
@@ -646,6 +677,99 @@ static void credit(void)
 	ck_assert_uint_eq(credits, MUX_WINDOW);
 }
 
+/* Nothing may be said again and again by epoll while there is nothing to do */
+CO static void assert_idle(void)
+{
+	struct timespec before, after;
+	int64_t ms;
+
+	settle();
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	ck_assert_int_eq(co_sleep(200 * USEC_PER_MSEC), 0);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+	ck_assert_int_lt(ms, 100);
+}
+
+static void full_channel(void)
+{
+	static char big[MUX_WINDOW];
+	/* the end is seen only with credit left */
+	const size_t most = MUX_WINDOW - 1000;
+	size_t sent[3] = { 0 }, got[3] = { 0 };
+
+	shake_hands();
+	for (uint32_t i = 1; i <= 3; i++) {
+		put(MUX_OPEN, i, PORT, NULL, 0);
+		assert_get(MUX_ACCEPT, i | MUX_YOURS, 0);
+	}
+	/* three windows are more than the channel and the backlog hold */
+	for (int idle = 0; idle < 5; idle++) {
+		for (int i = 0; i < 3; i++) {
+			ssize_t r = send(f.accepted[i], big, most - sent[i],
+					 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+			sent[i] += r > 0 ? (size_t)r : 0;
+		}
+		settle();
+	}
+	assert_idle();
+	for (int i = 0; i < 3; i++)
+		f.accepted[i] = fd_close(f.accepted[i]);
+	assert_idle();
+	for (unsigned ended = 0; ended < 3;) {
+		struct mux_frame fr = get(NULL);
+
+		if (fr.type == MUX_DATA)
+			got[(fr.stream & ~MUX_YOURS) - 1] += fr.len;
+		ended += fr.type == MUX_SHUT;
+	}
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(got[i], sent[i]);
+}
+
+START_TEST(a_full_channel_holds_the_users_back_and_costs_nothing)
+{
+	start_host();
+	in_co(full_channel);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void hung_up_without_credit(void)
+{
+	static char big[MUX_WINDOW];
+	size_t sent = 0, got = 0;
+
+	open_by_hand();
+	while (got < MUX_WINDOW) {
+		ssize_t r = send(f.accepted[0], big, sizeof(big), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		sent += r > 0 ? (size_t)r : 0;
+		got += get(NULL).len;
+	}
+	while (sent == got)
+		sent += (size_t)send(f.accepted[0], big, 1000, MSG_NOSIGNAL);
+	f.accepted[0] = fd_close(f.accepted[0]);
+	assert_idle();
+	ck_assert_uint_eq(mux_streams(f.host), 1);
+	put(MUX_CREDIT, 1, MUX_WINDOW, NULL, 0);
+	while (got < sent)
+		got += get(NULL).len;
+	ck_assert_uint_eq(got, sent);
+	assert_get(MUX_SHUT, 1 | MUX_YOURS, 0);
+	assert_get(MUX_RESET, 1 | MUX_YOURS, 0);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+}
+
+START_TEST(a_user_that_hung_up_waits_for_credit_and_costs_nothing)
+{
+	start_host();
+	in_co(hung_up_without_credit);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
 START_TEST(credit_is_kept_to_and_given_back)
 {
 	start_host();
@@ -681,6 +805,37 @@ static void reset(void)
 	ck_assert_uint_eq(mux_streams(f.host), 0);
 }
 
+static void reset_behind_data(void)
+{
+	static uint8_t chunk[MUX_DATA_MAX];
+	size_t n = 0;
+	ssize_t r;
+
+	open_by_hand();
+	/* more than the user's socket holds: some waits in the multiplexer */
+	for (int i = 0; i < MUX_WINDOW / MUX_DATA_MAX; i++)
+		put(MUX_DATA, 1, 0, chunk, sizeof(chunk));
+	put(MUX_SHUT, 1, 0, NULL, 0);
+	put(MUX_RESET, 1, 0, NULL, 0);
+	settle();
+	ck_assert_uint_eq(mux_streams(f.host), 1);
+	ck_assert_int_lt(send(f.accepted[0], "x", 1, MSG_NOSIGNAL), 0);
+	ck_assert_int_eq(errno, EPIPE);
+	while ((r = co_read(f.accepted[0], chunk, sizeof(chunk))) > 0)
+		n += (size_t)r;
+	ck_assert_int_eq(r, 0);
+	ck_assert_uint_eq(n, MUX_WINDOW);
+	ck_assert_uint_eq(mux_streams(f.host), 0);
+}
+
+START_TEST(after_a_reset_behind_data_the_user_reads_on_and_cannot_write)
+{
+	start_host();
+	in_co(reset_behind_data);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
 START_TEST(a_reset_ends_a_stream_and_nothing_else)
 {
 	start_host();
@@ -713,6 +868,32 @@ START_TEST(a_peer_that_starts_anew_resets_every_stream)
 {
 	start_host();
 	in_co(new_peer);
+	ck_assert_uint_eq(f.n_broken, 0);
+}
+END_TEST
+
+static void eaten_hello(void)
+{
+	uint8_t scratch[1];
+	uint32_t nonce = get(NULL).stream;
+
+	/* who read it has died; what it left is no answer, and nothing counts before there is one */
+	put(MUX_WELCOME, nonce + 1, MUX_VERSION, NULL, 0);
+	put(MUX_OPEN, 1, PORT, NULL, 0);
+	settle();
+	ck_assert_int_lt(recv(f.channel[1], scratch, 1, MSG_DONTWAIT), 0);
+	put(MUX_HELLO, 77, MUX_VERSION, NULL, 0);
+	assert_get(MUX_HELLO, nonce, MUX_VERSION);
+	assert_get(MUX_WELCOME, 77, MUX_VERSION);
+	put(MUX_WELCOME, nonce, MUX_VERSION, NULL, 0);
+	put(MUX_OPEN, 1, PORT, NULL, 0);
+	assert_get(MUX_ACCEPT, 1 | MUX_YOURS, 0);
+}
+
+START_TEST(a_hello_that_a_former_peer_has_eaten_is_said_again)
+{
+	start_host();
+	in_co(eaten_hello);
 	ck_assert_uint_eq(f.n_broken, 0);
 }
 END_TEST
@@ -920,6 +1101,25 @@ START_TEST(a_violation_of_the_protocol_breaks_the_channel)
 }
 END_TEST
 
+START_TEST(the_second_byte_of_a_frame_is_zero)
+{
+	const struct mux_frame credit_frame = { .type = MUX_CREDIT,
+						.stream = 0x81234567,
+						.arg = 0xfedcba98 };
+	static const uint8_t expected[] = { 4,    0,    0,    0,    0x67, 0x45,
+					    0x23, 0x81, 0x98, 0xba, 0xdc, 0xfe };
+	uint8_t raw[MUX_HEADER];
+	struct mux_frame fr;
+
+	mux_frame_encode(&credit_frame, raw);
+	ck_assert_mem_eq(raw, expected, sizeof(raw));
+	ck_assert_int_eq(mux_frame_decode(raw, &fr), 0);
+	ck_assert_uint_eq(fr.arg, credit_frame.arg);
+	raw[1] = 1;
+	ck_assert_int_eq(mux_frame_decode(raw, &fr), -EBADMSG);
+}
+END_TEST
+
 static void overrun(void)
 {
 	static uint8_t chunk[MUX_DATA_MAX];
@@ -1115,11 +1315,16 @@ int main(void)
 	tcase_add_test(tc, the_multiplexer_may_be_freed_while_it_accepts);
 	tcase_add_test(tc, a_port_has_one_listener);
 	tcase_add_test(tc, twenty_megabytes_arrive_exactly_both_ways);
+	tcase_add_test(tc, what_waits_for_a_slow_reader_stays_in_order);
 	tcase_add_test(tc, a_slow_reader_stalls_its_own_stream_only);
 	tcase_add_test(tc, frames_are_as_documented);
 	tcase_add_test(tc, credit_is_kept_to_and_given_back);
+	tcase_add_test(tc, a_full_channel_holds_the_users_back_and_costs_nothing);
+	tcase_add_test(tc, a_user_that_hung_up_waits_for_credit_and_costs_nothing);
 	tcase_add_test(tc, a_reset_ends_a_stream_and_nothing_else);
 	tcase_add_test(tc, a_peer_that_starts_anew_resets_every_stream);
+	tcase_add_test(tc, after_a_reset_behind_data_the_user_reads_on_and_cannot_write);
+	tcase_add_test(tc, a_hello_that_a_former_peer_has_eaten_is_said_again);
 	tcase_add_test(tc, an_end_may_start_anew_amid_stale_bytes);
 	tcase_add_test(tc, a_dial_waits_for_a_peer_that_is_not_there_yet);
 	tcase_add_test(tc, a_dial_that_times_out_leaves_nothing);
@@ -1129,6 +1334,7 @@ int main(void)
 	tcase_add_test(tc, the_multiplexer_may_be_freed_when_it_is_told_of_the_end);
 	tcase_add_loop_test(tc, a_violation_of_the_protocol_breaks_the_channel, 0,
 			    ARRAY_SIZE(violations));
+	tcase_add_test(tc, the_second_byte_of_a_frame_is_zero);
 	tcase_add_test(tc, data_beyond_the_credit_breaks_the_channel);
 	tcase_add_test(tc, a_second_shut_breaks_the_channel);
 	tcase_add_test(tc, data_after_shut_breaks_the_channel);

@@ -335,6 +335,8 @@ static void pass_fd(void)
 	give(&c, USEC_NEVER);
 	json_put(hear("getfd", &id, &got));
 	ck_assert_int_ge(got, 0);
+	/* else the client would have closed the caller's, and its number were used again */
+	ck_assert_int_ne(got, pipe_fds[1]);
 	fstat(pipe_fds[1], &mine);
 	fstat(got, &theirs);
 	ck_assert_uint_eq(mine.st_ino, theirs.st_ino);
@@ -347,6 +349,48 @@ static void pass_fd(void)
 	close(pipe_fds[0]);
 	close(got);
 }
+
+static void pass_fd_with_much(void)
+{
+	_cleanup_free_ char *big = mem_new0(1, 900001);
+	struct command c = { .name = "add-fd" };
+	_cleanup_free_ char *args = NULL;
+	unsigned n_fds = 0;
+	size_t n = 0;
+	char last = 0;
+
+	memset(big, 'x', 900000);
+	args = str_printf("{\"opaque\":\"%s\"}", big);
+	c.args = args;
+	c.fd = f.qemu;
+	start();
+	give(&c, USEC_NEVER);
+	while (last != '\n') {
+		static char piece[60000];
+		int got = -EBADF;
+		ssize_t r;
+
+		ck_assert_int_eq(co_wait_fd(f.qemu, EPOLLIN), 0);
+		r = fd_recv(f.qemu, piece, sizeof(piece), &got);
+		ck_assert_int_gt(r, 0);
+		ck_assert(got < 0 || n == 0);
+		n_fds += got >= 0;
+		fd_close(got);
+		n += (size_t)r;
+		last = piece[r - 1];
+	}
+	ck_assert_uint_gt(n, 900000);
+	ck_assert_uint_eq(n_fds, 1);
+	f.q = qmp_free(f.q);
+	settle();
+	ck_assert_int_eq(c.result, -ECONNRESET);
+}
+
+START_TEST(a_descriptor_goes_along_once_however_often_the_command_is_cut)
+{
+	in_co(pass_fd_with_much);
+}
+END_TEST
 
 START_TEST(a_descriptor_goes_along_with_the_first_byte)
 {
@@ -653,6 +697,7 @@ int main(void)
 	tcase_add_test(tc, an_error_is_told_in_qemus_words_made_harmless);
 	tcase_add_test(tc, commands_may_be_pending_together_and_answered_in_any_order);
 	tcase_add_test(tc, a_descriptor_goes_along_with_the_first_byte);
+	tcase_add_test(tc, a_descriptor_goes_along_once_however_often_the_command_is_cut);
 	tcase_add_test(tc, events_are_told_however_the_bytes_are_cut);
 	tcase_add_test(tc, a_wait_ends_with_the_event_of_that_value_and_no_other);
 	tcase_add_test(tc, an_event_that_comes_before_the_answer_is_not_missed);
