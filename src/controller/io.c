@@ -35,6 +35,7 @@ struct stream {
  * @shared:	stdout and stderr are one open file, which stream 1 owns
  * @finish_stdin: io_close_stdin() came before io_start()
  * @output_done: set once no output is being relayed
+ * @first:	for the first output; NULL once it has come
  */
 struct io {
 	struct stream streams[3];
@@ -43,6 +44,8 @@ struct io {
 	struct co_event output_done;
 	void (*close_fd)(int stream, void *arg);
 	void *arg;
+	void (*first)(void *arg);
+	void *first_arg;
 };
 
 /* ---- opening ---- */
@@ -182,6 +185,23 @@ static void on_relayed(struct relay *relay, enum relay_end end, void *arg)
 	give_back(s);
 }
 
+void io_on_first_output(struct io *io, void (*fn)(void *arg), void *arg)
+{
+	io->first = fn;
+	io->first_arg = arg;
+}
+
+/* Either stream may be the first. */
+static void on_first(void *arg)
+{
+	struct io *io = arg;
+	void (*first)(void *arg) = io->first;
+
+	io->first = NULL;
+	if (first)
+		first(io->first_arg);
+}
+
 int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg,
 	     struct err *err)
 {
@@ -205,6 +225,8 @@ int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void 
 				give_back(&io->streams[k]);
 			return err_sys(err, r, "relay stream %d", i);
 		}
+		if (i > 0)
+			relay_on_first(s->relay, on_first, io);
 	}
 	if (io->finish_stdin)
 		io_close_stdin(io);

@@ -50,6 +50,7 @@ const struct process_ops process_guest_ops = {
  * struct process - see process.h
  * @refs:	the owner's, and the exit coroutine's
  * @starting:	execute is under way
+ * @started:	when that began, monotonic microseconds
  * @released:	the start was published, so the exit may be
  * @terminated: set in state Terminated
  */
@@ -73,6 +74,7 @@ struct process {
 	uint32_t pid;
 	uint32_t exit_status;
 	uint64_t exited_at;
+	uint64_t started;
 };
 
 static void set_state(struct process *p, enum process_state to)
@@ -185,6 +187,13 @@ static void close_guest_end(int stream, void *arg)
 	p->ops->close(p->guest, stream);
 }
 
+static void on_first_output(void *arg)
+{
+	struct process *p = arg;
+
+	log_phase("start to first output", p->started);
+}
+
 static CO int execute(struct process *p, struct err *err)
 {
 	struct gcs_process_params params = {
@@ -203,6 +212,8 @@ static CO int execute(struct process *p, struct err *err)
 
 	for (int i = 0; i < 3; i++)
 		fds[i] = io_wants(p->io, i) ? p->ops->fd(p->guest, i) : -EBADF;
+	if (!*p->exec_id)
+		io_on_first_output(p->io, on_first_output, p);
 	r = io_start(p->io, fds, close_guest_end, p, err);
 	if (r < 0)
 		p->ops->signal(p->guest, 0, NULL);
@@ -224,6 +235,7 @@ CO int process_start(struct process *p, CO void (*exited)(struct process *p, voi
 		return err_set(err, -ERR_STATE, "cannot start a process in state %s",
 			       p->starting ? "Starting" : state_names[p->state]);
 	p->starting = true;
+	p->started = time_mono();
 	p->refs++;
 
 	int r = execute(p, err);

@@ -236,7 +236,7 @@ static CO int boot_and_connect(struct vm *vm, struct err *err)
 	r = vm->ops->connect(vm->ctx, err);
 	if (r < 0)
 		return err_wrap(err, r, "wait for the guest agent");
-	log_phase("kernel to negotiated agent", t0);
+	log_phase("kernel to agent, negotiated", t0);
 	return 0;
 }
 

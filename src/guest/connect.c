@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
@@ -167,12 +168,16 @@ int guest_connect(struct guest *g, struct err *err)
 	r = bridge_new(fd, on_bridge_ended, g, &g->bridge);
 	if (r < 0)
 		return err_sys(err, r, "guest: bridge");
+
+	uint64_t t0 = time_mono();
+
 	r = negotiate(g, err);
 	if (r < 0) {
 		bridge_close(g->bridge);
 		return r;
 	}
 	g->connected = true;
+	log_phase("negotiate", t0);
 	return 0;
 }
 

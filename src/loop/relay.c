@@ -49,6 +49,8 @@ struct relay {
 	bool eof;
 	bool ended;
 	uint64_t bytes;
+	void (*first)(void *arg);
+	void *first_arg;
 };
 
 static void on_ready(int fd, uint32_t events, void *arg);
@@ -105,6 +107,15 @@ static int source_empty(struct relay *r)
 	return NEED_NOTHING;
 }
 
+static void count(struct relay *r, size_t n)
+{
+	bool first = r->bytes == 0 && n > 0;
+
+	r->bytes += n;
+	if (first && r->first)
+		r->first(r->first_arg);
+}
+
 /**
  * step_splice() - let the kernel move some bytes
  * Return: enum need (NEED_NOTHING: more may be had at once), or -1 - enum relay_end
@@ -114,7 +125,7 @@ static int step_splice(struct relay *r)
 	ssize_t n = splice(r->in, NULL, r->out, NULL, BUF_SIZE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
 	if (n > 0) {
-		r->bytes += (uint64_t)n;
+		count(r, (size_t)n);
 		return NEED_NOTHING;
 	}
 	if (n == 0) {
@@ -196,7 +207,7 @@ static int step_buffer(struct relay *r)
 					 : -1 - RELAY_BROKEN;
 	r->head += (size_t)n;
 	r->len -= (size_t)n;
-	r->bytes += (uint64_t)n;
+	count(r, (size_t)n);
 	return NEED_NOTHING;
 }
 
@@ -271,6 +282,12 @@ void relay_finish(struct relay *r)
 	 * full, this waits too. */
 	if (r->watched == NEED_IN || !r->watch)
 		loop_timer_set(r->turn, 0);
+}
+
+void relay_on_first(struct relay *r, void (*fn)(void *arg), void *arg)
+{
+	r->first = fn;
+	r->first_arg = arg;
 }
 
 uint64_t relay_bytes(const struct relay *r)

@@ -38,6 +38,8 @@ int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end end,
  * relay_finish() - the source will get no more: copy what is readable now, then end with RELAY_EOF
  */
 void relay_finish(struct relay *r);
+/** relay_on_first() - call @fn once from the loop when the first bytes have been written */
+void relay_on_first(struct relay *r, void (*fn)(void *arg), void *arg);
 /** relay_bytes() - how many were written so far */
 uint64_t relay_bytes(const struct relay *r);
 /** relay_free() - stop and forget; NULL is fine; Return: NULL */

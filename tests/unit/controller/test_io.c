@@ -345,6 +345,29 @@ START_TEST(a_process_that_closes_its_stdin_ends_nothing_else)
 }
 END_TEST
 
+static void count_first(void *arg)
+{
+	++*(int *)arg;
+}
+
+START_TEST(the_first_output_is_told_once_for_both_streams)
+{
+	int n = 0;
+
+	open_all();
+	io_on_first_output(io, count_first, &n);
+	start_all();
+	run_for(20);
+	ck_assert_int_eq(n, 0);
+	put(guest[2][1], "one");
+	run_for(20);
+	put(guest[1][1], "two");
+	put(guest[2][1], "three");
+	run_for(20);
+	ck_assert_int_eq(n, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("controller io");
@@ -365,6 +388,7 @@ int main(void)
 	tcase_add_test(t, a_blocked_stream_does_not_stop_another);
 	tcase_add_test(t, a_file_uri_is_appended_to_and_its_parents_are_made);
 	tcase_add_test(t, a_process_that_closes_its_stdin_ends_nothing_else);
+	tcase_add_test(t, the_first_output_is_told_once_for_both_streams);
 	suite_add_tcase(s, t);
 
 	SRunner *r = srunner_create(s);
