@@ -44,7 +44,7 @@ bool io_wants(const struct io *io, int stream);
  */
 int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void *arg), void *arg,
 	     struct err *err);
-/** io_on_first_output() - before io_start(): call @fn once when the first output has been passed on */
+/** io_on_first_output() - before io_start(): call @fn once the first output has been passed on */
 void io_on_first_output(struct io *io, void (*fn)(void *arg), void *arg);
 /**
  * io_close_stdin() - deliver what is in the FIFO already, then the end; idempotent; before
