@@ -17,6 +17,7 @@ static struct service *s;
 static struct ttrpc_server *server;
 static struct ttrpc_client *client;
 static unsigned dones;
+static size_t seen_when_done;
 
 /* ---- the VM ---- */
 
@@ -98,6 +99,7 @@ static CO void end_vm(void *arg)
 static void on_done(void *arg)
 {
 	dones++;
+	seen_when_done = d.seen.len;
 }
 
 static void write_spec(const char *text)
@@ -514,6 +516,19 @@ START_TEST(deleting_what_was_never_started_answers_its_waits_with_code_0)
 }
 END_TEST
 
+START_TEST(deleting_an_exec_that_was_never_started_answers_its_waits_with_code_0)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(add_exec("e1"), 0);
+	begin_wait(&r, "e1");
+	ck_assert_int_eq(delete ("e1"), 0);
+	ck_assert_uint_eq(waited(&r), 0);
+}
+END_TEST
+
 START_TEST(deleting_a_task_answers_the_waits_for_its_execs_with_their_own_code)
 {
 	static struct rpc r;
@@ -761,13 +776,15 @@ START_TEST(the_end_of_the_sandbox_is_every_task_s_exit)
 	ck_assert_int_eq(start("e1"), 0);
 	begin_wait(&a, "");
 	begin_wait(&b, "e1");
+	expect_topics("/tasks/create;/tasks/start;/tasks/exec-added;/tasks/exec-started;");
 	service_shutdown(s);
 	ck_assert_uint_eq(waited(&a), 255);
 	ck_assert_uint_eq(waited(&b), 255);
 	run_for(100);
 	ck_assert_uint_eq(dones, 1);
-	expect_topics("/tasks/create;/tasks/start;/tasks/exec-added;/tasks/exec-started;/tasks/"
-		      "exit;/tasks/exit;");
+	/* All of it was told before the process may end. */
+	ck_assert_uint_eq(seen_when_done, strlen("/tasks/exit;/tasks/exit;"));
+	expect_topics("/tasks/exit;/tasks/exit;");
 	ck_assert_int_lt(create("c2"), 0);
 }
 END_TEST
@@ -810,6 +827,7 @@ static void add_tests(TCase *t)
 	tcase_add_loop_test(t, killing_what_was_never_started_answers_its_waits, 0, 2);
 	tcase_add_loop_test(t, a_start_that_fails_answers_the_waits_with_code_1, 0, 2);
 	tcase_add_test(t, deleting_what_was_never_started_answers_its_waits_with_code_0);
+	tcase_add_test(t, deleting_an_exec_that_was_never_started_answers_its_waits_with_code_0);
 	tcase_add_test(t, deleting_a_task_answers_the_waits_for_its_execs_with_their_own_code);
 	tcase_add_test(t, a_wait_of_a_client_that_left_harms_nothing);
 	tcase_add_test(t, an_id_is_taken_while_its_task_lives);
