@@ -602,11 +602,6 @@ CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***re
 	return 0;
 }
 
-CO int container_stats(struct container *c, char **ret, struct err *err)
-{
-	return c->env->ops->properties(c->env->guest, c->id, "Statistics", ret, err);
-}
-
 enum container_state container_get_state(const struct container *c)
 {
 	return c->state;

@@ -157,8 +157,6 @@ int container_status(struct container *c, const char *exec_id, struct process_st
  */
 CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids,
 		      size_t *ret_n, struct err *err);
-/** container_stats() - the guest's Statistics as JSON text (LCOWMetrics) */
-CO int container_stats(struct container *c, char **ret, struct err *err);
 enum container_state container_get_state(const struct container *c);
 const char *container_id(const struct container *c);
 const char *container_bundle(const struct container *c);

@@ -195,13 +195,6 @@ bool service_untouched(const struct service *s)
 	return !s->touched;
 }
 
-bool service_vm_alive(const struct service *s)
-{
-	enum vm_state state = vm_state(s->vm);
-
-	return state == VM_CREATED || state == VM_RUNNING;
-}
-
 static struct task *find_running(struct service *s)
 {
 	MAP_FOR_EACH(e, &s->tasks) {

@@ -52,8 +52,6 @@ extern const struct ttrpc_service *const service_table[];
 struct service *service_new(const struct service_options *options);
 /** service_untouched() - whether no task was ever created */
 bool service_untouched(const struct service *s);
-/** service_vm_alive() - whether there is a VM that runs, or is about to */
-bool service_vm_alive(const struct service *s);
 /**
  * service_shutdown() - end the sandbox in order: VM, its containers' exits, events; then call
  * done(). Idempotent, from anywhere

@@ -149,11 +149,6 @@ bool vmm_running(const struct vmm *v)
 	return v->started && !v->dead;
 }
 
-enum vm_accel vmm_accel(const struct vmm *v)
-{
-	return v->cfg.accel;
-}
-
 /**
  * console_words() - the end of the guest's console; of a panic rather its beginning, for what
  * follows it is a trace; the caller frees it

@@ -134,8 +134,6 @@ CO int vmm_terminate(struct vmm *v);
  * Return: text ("" when there is nothing); the caller frees it
  */
 char *vmm_last_words(const struct vmm *v);
-/** vmm_accel() - the accelerator in use, resolved */
-enum vm_accel vmm_accel(const struct vmm *v);
 
 /**
  * struct vmm_disk - a disk for vmm_disk_add()
