@@ -29,6 +29,8 @@ const char *gcs_type_name(uint32_t type)
 
 	if (type == GCS_CONTAINER_EXITED)
 		return "ContainerExited";
+	if (type == GCS_CONTAINER_OOM)
+		return "ContainerOom";
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (type == names[i].type || type == gcs_response(names[i].type))
 			return names[i].name;
@@ -124,7 +126,7 @@ static const struct json_field negotiate_request_fields[] = {
 	BASE_FIELDS,
 	FIELD("MinimumVersion", JSON_U32, min),
 	FIELD("MaximumVersion", JSON_U32, max),
-	FIELD("OomEvents", JSON_BOOL, oom_events, OMIT),
+	FIELD("LcowExtensions", JSON_STRINGS, extensions, OMIT),
 };
 const struct json_table gcs_negotiate_request_table =
 	TABLE("NegotiateProtocol", negotiate_request_fields);
@@ -144,6 +146,7 @@ static const struct json_field guest_caps_fields[] = {
 	FIELD("SignalProcessSupported", JSON_BOOL, signal_process, OMIT),
 	FIELD("DumpStacksSupported", JSON_BOOL, dump_stacks, OMIT),
 	FIELD("DeleteContainerStateSupported", JSON_BOOL, delete_container_state, OMIT),
+	FIELD("LcowExtensions", JSON_STRINGS, extensions, OMIT),
 };
 static const struct json_table guest_caps_table =
 	TABLE("GuestDefinedCapabilities", guest_caps_fields);
@@ -416,7 +419,19 @@ static const struct json_field combined_layers_fields[] = {
 const struct json_table gcs_combined_layers_table = TABLE("CombinedLayers", combined_layers_fields);
 #undef STRUCT
 
-/* ---- notification ---- */
+#define STRUCT struct gcs_freezer
+static const struct json_field freezer_fields[] = { FIELD("Frozen", JSON_BOOL, frozen) };
+const struct json_table gcs_freezer_table = TABLE("Freezer", freezer_fields);
+#undef STRUCT
+
+#define STRUCT struct gcs_clock
+static const struct json_field clock_fields[] = {
+	FIELD("UnixNanoseconds", JSON_U64, unix_ns, .flags = JSON_REQUIRED),
+};
+const struct json_table gcs_clock_table = TABLE("Clock", clock_fields);
+#undef STRUCT
+
+/* ---- notifications ---- */
 
 #define STRUCT struct gcs_exit_notification
 static const struct json_field exit_notification_fields[] = {
@@ -428,4 +443,12 @@ static const struct json_field exit_notification_fields[] = {
 };
 const struct json_table gcs_exit_notification_table =
 	TABLE("ContainerExited", exit_notification_fields);
+#undef STRUCT
+
+#define STRUCT struct gcs_oom_notification
+static const struct json_field oom_notification_fields[] = {
+	BASE_FIELDS,
+	FIELD("OomKills", JSON_U64, kills),
+};
+const struct json_table gcs_oom_notification_table = TABLE("ContainerOom", oom_notification_fields);
 #undef STRUCT

@@ -51,7 +51,17 @@ enum gcs_type {
 	GCS_DUMP_STACKS = 0x10100c01,
 	GCS_DELETE_STATE = 0x10100d01,
 	GCS_CONTAINER_EXITED = 0x30100101,
+	GCS_CONTAINER_OOM = 0x3010f101, /* ours: GCS_EXT_OOM */
 };
+
+/*
+ * What lcow adds to hcsshim's protocol (doc/bridge.md). A host names what it can use in
+ * NegotiateProtocol, the guest answers with those of them that it has; nobody else sees any of it.
+ */
+#define GCS_EXT_OOM "OomEvents" /* the notification GCS_CONTAINER_OOM */
+#define GCS_EXT_METRICS "CgroupMetrics" /* a property of containers: cgroup v2's own counters */
+#define GCS_EXT_FREEZER "Freezer" /* a resource of containers: freeze and thaw */
+#define GCS_EXT_CLOCK "Clock" /* a resource of the UVM: the time of day */
 
 /** gcs_response() - type of the response to a request type, known or not */
 static inline uint32_t gcs_response(uint32_t request)
@@ -109,7 +119,7 @@ struct gcs_negotiate_request {
 	struct gcs_base base;
 	uint32_t min;
 	uint32_t max;
-	bool oom_events; /* ours: "OomEvents", the host understands /tasks/oom notifications */
+	char **extensions; /* ours: "LcowExtensions", what the host can use (GCS_EXT_…) */
 };
 
 struct gcs_schema_version {
@@ -118,6 +128,7 @@ struct gcs_schema_version {
 
 struct gcs_guest_caps {
 	bool namespace_add, signal_process, dump_stacks, delete_container_state;
+	char **extensions; /* ours: "LcowExtensions", those that the host named and the guest has */
 };
 
 struct gcs_caps {
@@ -266,12 +277,25 @@ struct gcs_combined_layers { /* CombinedLayers */
 	char *scratch_path;
 };
 
+struct gcs_freezer {
+	bool frozen;
+}; /* Freezer, Update */
+
+struct gcs_clock {
+	uint64_t unix_ns;
+}; /* Clock, Update: UnixNanoseconds */
+
 struct gcs_exit_notification {
 	struct gcs_base base;
 	char *type; /* "GracefulExit", "ForcedExit", "UnexpectedExit" */
 	char *operation; /* "None" */
 	int32_t result;
 	char *result_info;
+};
+
+struct gcs_oom_notification {
+	struct gcs_base base;
+	uint64_t kills; /* OomKills: processes of the container killed so far */
 };
 
 extern const struct json_table gcs_simple_request_table, gcs_reply_table,
@@ -281,6 +305,7 @@ extern const struct json_table gcs_simple_request_table, gcs_reply_table,
 	gcs_wait_reply_table, gcs_signal_request_table, gcs_resize_request_table,
 	gcs_properties_request_table, gcs_properties_reply_table, gcs_stacks_reply_table,
 	gcs_modify_request_table, gcs_mapped_disk_table, gcs_scsi_device_table,
-	gcs_mapped_directory_table, gcs_combined_layers_table, gcs_exit_notification_table;
+	gcs_mapped_directory_table, gcs_combined_layers_table, gcs_freezer_table, gcs_clock_table,
+	gcs_exit_notification_table, gcs_oom_notification_table;
 
 #endif

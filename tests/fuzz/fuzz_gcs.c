@@ -30,6 +30,7 @@ static const struct {
 	{ 0x20100901, &gcs_properties_reply_table },
 	{ 0x20100c01, &gcs_stacks_reply_table },
 	{ GCS_CONTAINER_EXITED, &gcs_exit_notification_table },
+	{ GCS_CONTAINER_OOM, &gcs_oom_notification_table },
 };
 
 static const struct {
@@ -40,6 +41,8 @@ static const struct {
 	{ "SCSIDevice", &gcs_scsi_device_table },
 	{ "MappedDirectory", &gcs_mapped_directory_table },
 	{ "CombinedLayers", &gcs_combined_layers_table },
+	{ "Freezer", &gcs_freezer_table },
+	{ "Clock", &gcs_clock_table },
 };
 
 static void check_settings(const struct gcs_modify_request *q)

@@ -49,6 +49,7 @@ static const struct {
 	{ 0x20100e01, &gcs_reply_table },
 	{ 0x20200101, &gcs_reply_table },
 	{ GCS_CONTAINER_EXITED, &gcs_exit_notification_table },
+	{ GCS_CONTAINER_OOM, &gcs_oom_notification_table },
 };
 
 /* what Microsoft's types have and ours leave out on purpose */
@@ -329,6 +330,41 @@ START_TEST(the_guest_capabilities_are_written_even_when_there_are_none)
 }
 END_TEST
 
+START_TEST(extensions_are_written_only_when_there_are_some)
+{
+	char oom[] = GCS_EXT_OOM, clock[] = GCS_EXT_CLOCK;
+	char *names[] = { oom, clock, NULL };
+
+	assert_encodes(&gcs_negotiate_request_table,
+		       &(struct gcs_negotiate_request){ .base = { w, NULL }, .min = 4, .max = 4 },
+		       BASE ",\"MinimumVersion\":4,\"MaximumVersion\":4}");
+	assert_encodes(&gcs_negotiate_request_table,
+		       &(struct gcs_negotiate_request){
+			       .base = { w, NULL }, .min = 4, .max = 4, .extensions = names },
+		       BASE ",\"MinimumVersion\":4,\"MaximumVersion\":4,"
+			    "\"LcowExtensions\":[\"OomEvents\",\"Clock\"]}");
+	assert_encodes(&gcs_negotiate_reply_table,
+		       &(struct gcs_negotiate_reply){
+			       .version = 4,
+			       .caps = { .os_type = os, .guest.extensions = names },
+		       },
+		       "{\"Result\":0,\"Version\":4,\"Capabilities\":{\"RuntimeOsType\":\"Linux\","
+		       "\"GuestDefinedCapabilities\":{\"LcowExtensions\":[\"OomEvents\",\"Clock\"]}"
+		       "}}");
+}
+END_TEST
+
+START_TEST(the_settings_and_the_notification_of_extensions_have_their_shape)
+{
+	assert_encodes(&gcs_freezer_table, &(struct gcs_freezer){ 0 }, "{\"Frozen\":false}");
+	assert_encodes(&gcs_clock_table, &(struct gcs_clock){ .unix_ns = 1700000000000000001 },
+		       "{\"UnixNanoseconds\":1700000000000000001}");
+	assert_encodes(&gcs_oom_notification_table,
+		       &(struct gcs_oom_notification){ .base = { w, NULL }, .kills = 2 },
+		       BASE ",\"OomKills\":2}");
+}
+END_TEST
+
 START_TEST(a_failure_is_written_with_its_record)
 {
 	char message[] = "no <way>", module[] = "gcs";
@@ -432,6 +468,8 @@ int main(void)
 	tcase_add_test(tc, a_memory_limit_request_has_no_settings);
 	tcase_add_test(tc, an_empty_activity_id_is_never_written);
 	tcase_add_test(tc, the_guest_capabilities_are_written_even_when_there_are_none);
+	tcase_add_test(tc, extensions_are_written_only_when_there_are_some);
+	tcase_add_test(tc, the_settings_and_the_notification_of_extensions_have_their_shape);
 	tcase_add_test(tc, a_failure_is_written_with_its_record);
 	tcase_add_test(tc, a_malformed_request_is_refused_with_the_field);
 	tcase_add_test(tc, a_header_is_bounded_both_ways);
