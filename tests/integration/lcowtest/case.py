@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test cases: one containerd and one bed for a run, a leak check after every test."""
+"""Test cases: one containerd of each version and one bed for a run, a leak check after every test."""
 import itertools
 import os
 import unittest
@@ -14,18 +14,17 @@ _ids = itertools.count(1)
 
 
 def shared(kind):
-    """The run's containerd or bed; made when first needed."""
+    """The run's bed, or its containerd of a version; made when first needed."""
     if kind not in _shared:
         base = os.environ['LCOWTEST_DIR']
-        _shared[kind] = Containerd(base + '/c') if kind == 'containerd' else Bed(base + '/d')
+        # Debug, for the daemon then tells in its log which events were forwarded to it.
+        _shared[kind] = Bed(base + '/d') if kind == 'bed' else Containerd(base + '/c' + kind, kind, level='debug')
     return _shared[kind]
 
 
 def close_shared():
-    if 'containerd' in _shared:
-        _shared['containerd'].stop()
-    if 'bed' in _shared:
-        _shared['bed'].close()
+    for one in _shared.values():
+        one.close()
     _shared.clear()
 
 
@@ -34,7 +33,9 @@ def only_lcow(reason):
 
 
 class Case(unittest.TestCase):
-    """Every test ends with the leak check; one that shares a container takes it for the whole class."""
+    """Every test ends with the leak check, and so does a class whose tests share a container."""
+
+    outer = None
 
     def setUp(self):
         if settings.shim_binary() is None:
@@ -47,20 +48,28 @@ class Case(unittest.TestCase):
         """What a class needs before the first snapshot."""
 
     def snapshot(self):
-        trees = []
-        for name in ('containerd', 'bed'):
-            if name in _shared:
-                trees += [_shared[name].lcow.run_dir, _shared[name].lcow.scratch_dir]
-        if 'bed' in _shared:
-            trees += [_shared['bed'].dir + '/b/direct']
-        if 'containerd' in _shared:
-            trees += [_shared['containerd'].dir + '/state']
-        return Snapshot(trees)
+        return Snapshot([tree for one in _shared.values() for tree in one.trees()])
 
     def _check_leaks(self):
         left = self.before.difference(5 * settings.SLOW)
         if left:
             self.fail('left behind: ' + '; '.join(left[:20]))
+
+    def once(self, make, end):
+        """Make what the tests of this class share; end() takes it away after the last one."""
+        cls = type(self)
+        if cls.outer is not None:
+            return
+
+        def close():
+            before, cls.outer = cls.outer, None
+            end()
+            left = before.difference(5 * settings.SLOW)
+            if left:
+                raise AssertionError('left behind by what the class shared: ' + '; '.join(left[:20]))
+        cls.outer = self.snapshot()
+        cls.addClassCleanup(close)
+        make()
 
     @staticmethod
     def new_id(word='t'):
@@ -68,10 +77,12 @@ class Case(unittest.TestCase):
 
 
 class CtrCase(Case):
-    """A test that goes through containerd."""
+    """A test that goes through containerd, of `version`."""
+
+    version = '1.6'
 
     def prepare(self):
-        self.cd = shared('containerd')
+        self.cd = shared(self.version)
 
     def check(self, result, code=0):
         self.assertEqual(result.code, code, '%r\n--- containerd\n%s' % (result, self.cd.log()[-3000:]))
@@ -89,6 +100,20 @@ class CtrCase(Case):
         # ctr run -d without --null-io keeps nothing open: its FIFOs stay without a reader.
         self.check(self.cd.run(container, *command, options=('-d', '--null-io', *options)))
         return container
+
+
+class SharedCtr(CtrCase):
+    """Tests of one class share one running container, `self.name`."""
+
+    name = None
+
+    def prepare(self):
+        super().prepare()
+        self.once(self._run, lambda: self.remove(type(self).name))
+
+    def _run(self):
+        type(self).name = self.new_id('c')
+        self.check(self.cd.run(self.name, 'sleep', '100000', options=('-d', '--null-io')))
 
 
 class DirectCase(Case):
@@ -113,24 +138,14 @@ class Shared(DirectCase):
 
     command = ('sleep', '1000')
     box = None
-    outer = None
 
     def prepare(self):
         super().prepare()
-        cls = type(self)
-        if cls.box is None:
-            cls.outer = self.snapshot()
-            container = self.new_id('c')
-            cls.box = Sandbox(self.bed, container, oci_spec(container, *cls.command))
-            cls.box.start_shim()
-            cls.box.create()
-            cls.box.call('Start', limit=cls.box.limit)
+        self.once(self._run, lambda: type(self).box.close())
 
-    @classmethod
-    def tearDownClass(cls):
-        if cls.box is not None:
-            box, cls.box = cls.box, None
-            box.close()
-            left = cls.outer.difference(5 * settings.SLOW)
-            if left:
-                raise AssertionError('left behind by the container of the class: ' + '; '.join(left[:20]))
+    def _run(self):
+        container = self.new_id('c')
+        box = type(self).box = Sandbox(self.bed, container, oci_spec(container, *self.command))
+        box.start_shim()
+        box.create()
+        box.call('Start', limit=box.limit)

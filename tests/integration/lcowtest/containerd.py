@@ -7,13 +7,17 @@ import subprocess
 import threading
 import time
 
-from . import image, settings
+from . import debs, image, settings
+from .tasks import Tasks
 
-CONFIG = '''version = 2
+# The 1.x line reads version 2, the 2.x line version 3; plugins that have gone are not missed.
+CONFIG = '''version = {config}
 root = "{dir}/root"
 state = "{dir}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-	"io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.tracing"]
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+	"io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs",
+	"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs", "io.containerd.differ.v1.erofs",
+	"io.containerd.internal.v1.tracing", "io.containerd.nri.v1.nri"]
 [grpc]
   address = "{dir}/c.sock"
 [debug]
@@ -21,6 +25,14 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 [plugins."io.containerd.internal.v1.opt"]
   path = "{dir}/opt"
 '''
+# Where each version is had from: Debian 12's own is installed, those of newer suites run unpacked (debs.py).
+DEBS = {'1.6': None, '1.7': debs.Deb('containerd', 'trixie'), '2.1': debs.Deb('containerd', 'forky')}
+
+
+def programs(version):
+    """The directory of containerd and ctr; None for those in PATH. Skips the test when they are not to be had."""
+    deb = DEBS[version]
+    return deb and os.path.join(debs.unpacked(deb), 'usr', 'bin')
 
 
 class LcowConfig:
@@ -69,9 +81,11 @@ class Result:
 
 
 class Containerd:
-    """Starts the daemon; one for a test module."""
+    """A running daemon of one version, and its ctr."""
 
-    def __init__(self, directory, namespace='default', level='info'):
+    def __init__(self, directory, version='1.6', namespace='default', level='info'):
+        folder = programs(version)
+        self.programs = {name: os.path.join(folder, name) if folder else name for name in ('containerd', 'ctr')}
         os.makedirs(directory)
         os.makedirs('/run/containerd', exist_ok=True)
         self.dir = directory
@@ -82,14 +96,17 @@ class Containerd:
         self.env = {**os.environ, 'PATH': settings.path(), 'LCOW_CONFIG': self.lcow.path,
                     'CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS': '1'}
         with open(directory + '/config.toml', 'w') as f:
-            f.write(CONFIG.format(dir=directory, level=level))
+            f.write(CONFIG.format(dir=directory, level=level, config=3 if version.startswith('2.') else 2))
         self.process = None
+        self.tasks = Tasks(self.socket, namespace)
         self.start()
         self._import()
 
     def start(self):
         log = open(self.log_path, 'ab')
-        self.process = subprocess.Popen(['containerd', '-c', self.dir + '/config.toml'], env=self.env, cwd=self.dir,
+        # The leak check knows the daemon by the name that it is given here.
+        self.process = subprocess.Popen(['containerd', '-c', self.dir + '/config.toml'],
+                                        executable=self.programs['containerd'], env=self.env, cwd=self.dir,
                                         stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         log.close()
         end = time.monotonic() + 30 * settings.SLOW
@@ -112,6 +129,14 @@ class Containerd:
         self.stop()
         self.start()
 
+    def close(self):
+        self.stop()
+        self.tasks.close()
+
+    def trees(self):
+        """Directories of which nothing may be left behind."""
+        return [self.lcow.run_dir, self.lcow.scratch_dir, self.dir + '/state']
+
     def _import(self):
         tar = image.oci_tar(self.dir + '/busybox.tar')
         result = self.ctr('image', 'import', tar, limit=120)
@@ -120,7 +145,7 @@ class Containerd:
             raise RuntimeError(repr(result))
 
     def _ctr(self, *args):
-        return ['ctr', '-a', self.socket, '-n', self.namespace, *args]
+        return [self.programs['ctr'], '-a', self.socket, '-n', self.namespace, *args]
 
     def log(self):
         with open(self.log_path, errors='replace') as f:

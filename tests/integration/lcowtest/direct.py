@@ -51,6 +51,10 @@ class Bed:
     def close(self):
         self.events.close()
 
+    def trees(self):
+        """Directories of which nothing may be left behind."""
+        return [self.lcow.run_dir, self.lcow.scratch_dir, self.dir + '/b/direct']
+
     def bind(self, source=None, options=('rbind', 'rw')):
         return [{'type': 'bind', 'source': source or self.root, 'options': list(options)}]
 
