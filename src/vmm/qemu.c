@@ -204,8 +204,9 @@ static int qemu_spawn(struct vmm *v, const struct ends *e, struct err *err)
 	return 0;
 }
 
-CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd,
-		struct err *err)
+/** call() - qmp_call() of a VM that may have ended */
+CO static int call(struct vmm *v, const char *command, struct json_object *args, int fd,
+		   struct json_object **ret, struct err *err)
 {
 	int r;
 
@@ -213,10 +214,22 @@ CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, in
 		json_object_put(args);
 		return err_set(err, -ERR_UNAVAILABLE, "%s: the VM is not running", command);
 	}
-	r = qmp_call(v->qmp, command, args, fd, NULL, err);
+	r = qmp_call(v->qmp, command, args, fd, ret, err);
 	if (r == -ECONNRESET)
 		return err_set(err, -ERR_UNAVAILABLE, "%s: the VM has ended", command);
 	return r;
+}
+
+CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd,
+		struct err *err)
+{
+	return call(v, command, args, fd, NULL, err);
+}
+
+CO int vmm_query(struct vmm *v, const char *command, struct json_object *args,
+		 struct json_object **ret, struct err *err)
+{
+	return call(v, command, args, -EBADF, ret, err);
 }
 
 /** start_failed() - end QEMU, if it has not ended by itself, and say why in its own words */

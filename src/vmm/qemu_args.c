@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "base/str.h"
-#include "vmm/vmm.h"
+#include "vmm/vmm_priv.h"
 
 /*
  * PCI slots of the root bus. They are fixed so that the guest finds the SCSI controllers in our
@@ -18,7 +18,8 @@ enum {
 	SLOT_PORTS = 0x10, /* eight functions */
 };
 
-enum { ROOT_PORTS = 8, VIRTIO_MEM_BLOCK_MB = 2 };
+/* The first port is for memory (resize.c). */
+enum { ROOT_PORTS = 8 };
 
 /**
  * opt_value() - a value within a QEMU option list, where a comma is written twice; the caller frees
@@ -103,7 +104,7 @@ static char *kernel_line(const struct vm_config *cfg)
 	 * RAM that may lie above 4 GiB makes the kernel set 64 MiB aside for devices that cannot
 	 * reach it: none here.
 	 */
-	if (cfg->max_memory_mb > cfg->memory_mb)
+	if (vm_memory_room_mb(cfg) > 0)
 		buf_addf(&b, " swiotlb=512");
 	if (!str_empty(cfg->kernel_args))
 		buf_addf(&b, " %s", cfg->kernel_args);
@@ -143,44 +144,19 @@ static void add_machine(char ***v, const struct vm_config *cfg)
 		strv_addf(v, "cpus=%u", cfg->cpus);
 }
 
-static bool memory_grows(const struct vm_config *cfg)
-{
-	return cfg->max_memory_mb >= cfg->memory_mb + VIRTIO_MEM_BLOCK_MB;
-}
-
-/**
- * backend() - memory that another process maps when it serves a device; otherwise private, which
- * can be saved and cloned. A private mapping of a memfd would keep a page twice once it was read
- * and then written; the caller frees it
- */
-static char *backend(const struct vm_config *cfg, const char *id, uint64_t mb)
-{
-	bool shared = cfg->transport == VM_TRANSPORT_VHOST_USER_VSOCK;
-
-	return str_printf("memory-backend-%s,id=%s,size=%lluM%s", shared ? "memfd" : "ram", id,
-			  (unsigned long long)mb, shared ? ",share=on" : "");
-}
-
 static void add_memory(char ***v, const struct vm_config *cfg)
 {
-	_cleanup_free_ char *object = backend(cfg, "m0", cfg->memory_mb);
+	bool shared = vm_memory_shared(cfg);
 
 	strv_add(v, "-m");
-	if (memory_grows(cfg))
+	if (vm_memory_room_mb(cfg) > 0)
 		strv_addf(v, "size=%lluM,maxmem=%lluM", (unsigned long long)cfg->memory_mb,
 			  (unsigned long long)cfg->max_memory_mb);
 	else
 		strv_addf(v, "size=%lluM", (unsigned long long)cfg->memory_mb);
-	add2(v, "-object", object);
-}
-
-static void add_virtio_mem(char ***v, const struct vm_config *cfg)
-{
-	uint64_t more = cfg->max_memory_mb - cfg->memory_mb;
-	_cleanup_free_ char *object = backend(cfg, "vmem0", more - more % VIRTIO_MEM_BLOCK_MB);
-
-	add2(v, "-object", object);
-	add2(v, "-device", "virtio-mem-pci,id=mem0,memdev=vmem0,requested-size=0,bus=rp0");
+	strv_add(v, "-object");
+	strv_addf(v, "memory-backend-%s,id=m0,size=%lluM%s", shared ? "memfd" : "ram",
+		  (unsigned long long)cfg->memory_mb, shared ? ",share=on" : "");
 }
 
 static void add_boot(char ***v, const struct vm_config *cfg)
@@ -244,8 +220,6 @@ static void add_devices(char ***v, const struct vm_config *cfg)
 		strv_addf(v, "pcie-root-port,id=rp%u,chassis=%u,slot=%u,bus=pcie.0,addr=0x%x.%u%s",
 			  i, i + 1, i + 1, SLOT_PORTS, i, i ? "" : ",multifunction=on");
 	}
-	if (memory_grows(cfg))
-		add_virtio_mem(v, cfg);
 }
 
 char **vm_command_line(const struct vm_config *cfg, const struct vm_fds *fds)

@@ -96,6 +96,7 @@ static struct vmm *vmm_alloc(const struct vm_config *cfg, void (*on_exit)(void *
 	v->channel_fd = -EBADF;
 	tail_init(&v->console, TAIL_MAX);
 	tail_init(&v->messages, MESSAGES_SIZE);
+	v->stall_usec = VMM_STALL_SEC * USEC_PER_SEC;
 	co_event_init(&v->ended);
 	for (unsigned i = 0; i < VM_SCSI_CONTROLLERS; i++)
 		for (unsigned j = 0; j < VM_SCSI_LUNS; j++)

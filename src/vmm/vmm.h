@@ -14,6 +14,9 @@ struct err;
 
 enum { VM_SCSI_CONTROLLERS = 4, VM_SCSI_LUNS = 64 };
 
+/* Memory grows by multiples of what Linux's virtio-mem driver takes at once. */
+enum { VM_MEMORY_STEP_MB = 4 };
+
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
 enum vm_transport {
 	VM_TRANSPORT_AUTO,
@@ -134,6 +137,25 @@ CO int vmm_terminate(struct vmm *v);
  * Return: text ("" when there is nothing); the caller frees it
  */
 char *vmm_last_words(const struct vmm *v);
+
+/** vmm_memory_mb(), vmm_cpus() - what the VM has: at boot, and plugged since */
+uint64_t vmm_memory_mb(const struct vmm *v);
+unsigned vmm_cpus(const struct vmm *v);
+/**
+ * vmm_grow_memory() - let the VM have at least @mb MiB; returns once the guest has taken them
+ *
+ * Repeatable after any failure; what the guest has taken stays. Memory is not taken away again: the
+ * guest gives back free pages by itself.
+ *
+ * Return: 0; -ERR_EXHAUSTED above the maximum, or when the guest takes none for 10 s; what QEMU
+ * refused
+ */
+CO int vmm_grow_memory(struct vmm *v, uint64_t mb, struct err *err);
+/**
+ * vmm_grow_cpus() - let the VM have at least @cpus; the guest starts to use them by itself
+ * Return: 0, -ERR_EXHAUSTED above the maximum, or what QEMU refused
+ */
+CO int vmm_grow_cpus(struct vmm *v, unsigned cpus, struct err *err);
 
 /**
  * struct vmm_disk - a disk for vmm_disk_add()

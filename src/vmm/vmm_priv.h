@@ -37,6 +37,9 @@ struct slot {
  * @settle:	after QEMU's end, lets what it said before be read
  * @turns:	how many turns of the loop @settle still waits
  * @reason:	of the SHUTDOWN event, "" when there was none
+ * @memory_device: the virtio-mem device has been plugged
+ * @plugged_mb, @plugged_cpus: what the VM has more than at boot
+ * @stall_usec:	how long the guest may take no memory that it was given
  * @dead:	QEMU has ended
  * @ended:	set with @dead once everything that QEMU said was read
  */
@@ -56,6 +59,10 @@ struct vmm {
 	struct loop_timer *settle;
 	int turns;
 	char reason[32];
+	uint64_t plugged_mb;
+	uint64_t stall_usec;
+	unsigned plugged_cpus;
+	bool memory_device;
 	int daemon_code;
 	bool daemon_lost;
 	bool started;
@@ -69,6 +76,31 @@ struct vmm {
  */
 CO int vmm_call(struct vmm *v, const char *command, struct json_object *args, int fd,
 		struct err *err);
+
+/** vmm_query() - vmm_call() with the answer, one reference */
+CO int vmm_query(struct vmm *v, const char *command, struct json_object *args,
+		 struct json_object **ret, struct err *err);
+
+enum { VMM_STALL_SEC = 10 };
+
+/** vm_memory_room_mb() - by how much a VM's memory can grow */
+static inline uint64_t vm_memory_room_mb(const struct vm_config *cfg)
+{
+	uint64_t more =
+		cfg->max_memory_mb > cfg->memory_mb ? cfg->max_memory_mb - cfg->memory_mb : 0;
+
+	return more - more % VM_MEMORY_STEP_MB;
+}
+
+/**
+ * vm_memory_shared() - whether another process maps the memory when it serves a device; otherwise
+ * it is private, which can be saved and cloned. A private mapping of a memfd would keep a page twice
+ * once it was read and then written
+ */
+static inline bool vm_memory_shared(const struct vm_config *cfg)
+{
+	return cfg->transport == VM_TRANSPORT_VHOST_USER_VSOCK;
+}
 
 /** disk_event() - take note of a device that has been unplugged */
 void disk_event(struct vmm *v, const char *device);

@@ -23,7 +23,7 @@
 #include "loop/co.h"
 #include "loop/loop.h"
 #include "loop/worker.h"
-#include "vmm/vmm.h"
+#include "vmm/vmm_priv.h"
 
 static struct boot_files boot;
 static struct vm_config cfg;
@@ -228,6 +228,31 @@ static void jailed_root(void)
 START_TEST(as_root_QEMU_has_no_more_capabilities)
 {
 	run(jailed_root);
+}
+END_TEST
+
+/* The agent loads the guest's driver, and nobody talks to the agent here. */
+static void growth(void)
+{
+	cfg.max_memory_mb = 4096;
+	cfg.max_cpus = 3;
+	boot_vm();
+	for (int i = 0; i < 2; i++) {
+		CO_LIMIT(100 * USEC_PER_MSEC);
+		ck_assert_int_eq(vmm_grow_memory(vm, 512, &err), -ETIMEDOUT);
+		/* The second time QEMU has it already, and says so. */
+		vm->memory_device = false;
+	}
+	ck_assert_msg(vmm_grow_cpus(vm, 3, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(vmm_cpus(vm), 3);
+	vm->plugged_cpus = 0;
+	ck_assert_int_eq(vmm_grow_cpus(vm, 4, &err), -ERR_EXHAUSTED);
+	ck_assert_int_eq(vmm_terminate(vm), 0);
+}
+
+START_TEST(memory_and_CPUs_are_plugged_into_a_jailed_QEMU)
+{
+	run(growth);
 }
 END_TEST
 
@@ -563,6 +588,7 @@ int main(void)
 	tcase_add_test(tc, a_vm_starts_and_is_terminated);
 	tcase_add_test(tc, QEMU_sees_only_what_it_was_handed_and_has_few_privileges);
 	tcase_add_test(tc, as_root_QEMU_has_no_more_capabilities);
+	tcase_add_test(tc, memory_and_CPUs_are_plugged_into_a_jailed_QEMU);
 	tcase_add_test(tc, many_disks_come_and_go_at_once_and_QEMU_lets_go_of_their_files);
 	tcase_add_test(tc, a_disk_that_cannot_be_added_leaves_its_LUN_free);
 	tcase_add_test(tc, shares_appear_in_QEMU_s_namespace_with_their_flags);
