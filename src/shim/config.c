@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
@@ -16,6 +17,13 @@
 #include "runtimeoptions.pb-c.h"
 
 enum { CONFIG_MAX = 64 << 10 };
+
+/*
+ * What a VM may grow to when nobody says. The guest pays 284 KiB for each CPU that may come and, from
+ * some dozens on, time to boot. Room for memory costs nothing, but has to fit with the VM's devices
+ * into the 1 TiB that QEMU's default CPU addresses.
+ */
+enum { DEFAULT_CPUS_MAX = 32, DEFAULT_MEMORY_MAX_MB = 512 << 10 };
 
 static const char host_path[] = "/etc/lcow/lcow.conf";
 
@@ -45,6 +53,27 @@ void shim_config_free(struct shim_config *c)
 	free(c->vhost_device_vsock);
 	free(c->kernel_args);
 	*c = (struct shim_config){ 0 };
+}
+
+uint64_t shim_config_max_memory_mb(const struct shim_config *c)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	uint64_t mb = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size >> 20 : 0;
+
+	if (c->max_memory_mb)
+		return c->max_memory_mb;
+	mb = mb < DEFAULT_MEMORY_MAX_MB ? mb : DEFAULT_MEMORY_MAX_MB;
+	return mb > c->memory_mb ? mb : c->memory_mb;
+}
+
+unsigned shim_config_max_cpus(const struct shim_config *c)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = online < DEFAULT_CPUS_MAX ? (unsigned)online : DEFAULT_CPUS_MAX;
+
+	if (c->max_cpus)
+		return c->max_cpus;
+	return online > 0 && n > c->cpus ? n : c->cpus;
 }
 
 /* ---- one setter per kind of value; each says what it would have taken ---- */
@@ -196,8 +225,10 @@ static const struct key keys[] = {
 	ROW("upper", set_upper, upper, false),
 	ROW("log_level", set_level, log_level, false),
 	ROW("memory", set_memory, memory_mb, false),
+	ROW("max_memory", set_memory, max_memory_mb, false),
 	ROW("scratch", set_scratch, scratch_bytes, false),
 	ROW("cpus", set_cpus, cpus, false),
+	ROW("max_cpus", set_cpus, max_cpus, false),
 	ROW("qemu_user", set_user, qemu_uid, false),
 	ROW("deny_writable_shares", set_bool, deny_writable_shares, false),
 };

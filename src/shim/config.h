@@ -30,9 +30,11 @@ struct shim_config {
 	enum vm_transport transport; /* auto | serial | vhost-vsock | vhost-user-vsock */
 	enum rootfs_upper upper; /* guest | host */
 	enum log_level log_level; /* trace … error */
-	uint64_t memory_mb; /* memory = 512M */
+	uint64_t memory_mb; /* memory = 512M, at boot */
+	uint64_t max_memory_mb; /* max_memory: 0 is shim_config_max_memory_mb()'s choice */
 	uint64_t scratch_bytes; /* scratch = 10G */
-	unsigned cpus;
+	unsigned cpus; /* at boot */
+	unsigned max_cpus; /* 0 is shim_config_max_cpus()'s choice */
 	uid_t qemu_uid; /* qemu_user = lcow-qemu | 65534 | root: a name or a number */
 	gid_t qemu_gid;
 	bool deny_writable_shares;
@@ -64,5 +66,10 @@ int shim_config_options(struct shim_config *c, const void *any, size_t len, stru
  */
 int shim_config_text(struct shim_config *c, const char *name, const char *text, bool host,
 		     struct err *err);
+
+/** shim_config_max_memory_mb() - how far the VM's memory may grow: as set, or the host's memory */
+uint64_t shim_config_max_memory_mb(const struct shim_config *c);
+/** shim_config_max_cpus() - likewise: as set, or the host's CPUs, 32 at most */
+unsigned shim_config_max_cpus(const struct shim_config *c);
 
 #endif

@@ -36,7 +36,8 @@ START_TEST(every_key_is_read)
 		read_text("# a comment\n[lcow]\nrun_dir = /r\nscratch_dir=/s\nboot_files = /b\n"
 			  "qemu = /q\nvhost_device_vsock = /v\nkernel_args = a=1 b\naccel = tcg\n"
 			  "transport = serial\nupper = host\nlog_level = debug\nmemory = 1G\n"
-			  "scratch = 64M\ncpus = 3\nqemu_user = 7\ndeny_writable_shares = yes\n"),
+			  "scratch = 64M\ncpus = 3\nqemu_user = 7\ndeny_writable_shares = yes\n"
+			  "max_memory = 4G\nmax_cpus = 5\n"),
 		0);
 	ck_assert_str_eq(c.run_dir, "/r");
 	ck_assert_str_eq(c.scratch_dir, "/s");
@@ -51,6 +52,8 @@ START_TEST(every_key_is_read)
 	ck_assert_uint_eq(c.memory_mb, 1024);
 	ck_assert_uint_eq(c.scratch_bytes, 64 << 20);
 	ck_assert_uint_eq(c.cpus, 3);
+	ck_assert_uint_eq(shim_config_max_memory_mb(&c), 4096);
+	ck_assert_uint_eq(shim_config_max_cpus(&c), 5);
 	ck_assert_uint_eq(c.qemu_uid, 7);
 	ck_assert(c.deny_writable_shares);
 }
@@ -70,7 +73,9 @@ static const struct bad {
 	{ "[lcow]\nmemory = 1M\n", "64M" },
 	{ "[lcow]\nmemory = much\n", "64M" },
 	{ "[lcow]\nscratch = 4K\n", "16M" },
+	{ "[lcow]\nmax_memory = 1M\n", "64M" },
 	{ "[lcow]\ncpus = 0\n", "1 to 255" },
+	{ "[lcow]\nmax_cpus = 256\n", "1 to 255" },
 	{ "[lcow]\nqemu_user = no such user\n", "user name" },
 	{ "[lcow]\ndeny_writable_shares = 2\n", "true or false" },
 	{ "[lcow]\ncolour = red\n", "unknown key colour" },
@@ -83,6 +88,21 @@ START_TEST(what_is_wrong_is_said_with_its_line)
 {
 	ck_assert_int_eq(read_text(bad[_i].text), -ERR_INVALID);
 	ck_assert_msg(strstr(err.text, bad[_i].says) != NULL, "%s: %s", bad[_i].text, err.text);
+}
+END_TEST
+
+START_TEST(a_VM_may_grow_to_the_size_of_the_host_and_never_starts_above_it)
+{
+	uint64_t host_mb =
+		(uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	ck_assert_uint_eq(shim_config_max_memory_mb(&c), host_mb < 512 << 10 ? host_mb : 512 << 10);
+	ck_assert_uint_eq(shim_config_max_cpus(&c), cpus < 32 ? (unsigned)cpus : 32);
+	c.memory_mb = 1 << 30;
+	c.cpus = 200;
+	ck_assert_uint_eq(shim_config_max_memory_mb(&c), 1 << 30);
+	ck_assert_uint_eq(shim_config_max_cpus(&c), 200);
 }
 END_TEST
 
@@ -262,6 +282,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, every_key_is_read);
 	tcase_add_loop_test(t, what_is_wrong_is_said_with_its_line, 0, ARRAY_SIZE(bad));
+	tcase_add_test(t, a_VM_may_grow_to_the_size_of_the_host_and_never_starts_above_it);
 	tcase_add_test(t, a_value_over_200_bytes_is_whole);
 	tcase_add_test(t, directories_that_delete_must_know_are_the_hosts_to_set);
 	tcase_add_test(t, the_table_of_runtime_options_is_TOML_without_a_section);
