@@ -271,9 +271,19 @@ static CO void ask_init_pid(struct container *c, struct process *init)
 		process_set_pid(init, (uint32_t)json_object_get_int64(pid));
 }
 
+static struct stdio_paths with_logger(const struct container *c, const struct stdio_paths *io)
+{
+	struct stdio_paths named = *io;
+
+	named.logger.namespace = c->env->namespace;
+	named.logger.run_dir = c->env->run_dir;
+	return named;
+}
+
 CO int container_create(struct container *c, const struct container_request *request,
 			struct err *err)
 {
+	struct stdio_paths io = with_logger(c, &request->io);
 	CO_LOCK(&c->lock);
 
 	if (c->state != CONTAINER_NOT_CREATED)
@@ -281,7 +291,7 @@ CO int container_create(struct container *c, const struct container_request *req
 	c->bundle = mem_strdup(request->bundle);
 
 	struct process *init = process_new(c->env->process_ops, c->env->guest, c->id, "");
-	int r = process_create(init, &request->io, NULL, err);
+	int r = process_create(init, &io, NULL, err);
 
 	if (r >= 0)
 		r = build(c, request, err);
@@ -289,6 +299,7 @@ CO int container_create(struct container *c, const struct container_request *req
 		struct err rollback = { 0 };
 		CO_SHIELD(ROLLBACK_SEC * USEC_PER_SEC);
 
+		process_delete(init, NULL);
 		process_free(init);
 		set_state(c, CONTAINER_INVALID);
 		if (release_resources(c, &rollback) < 0)
@@ -365,10 +376,11 @@ void container_started(struct container *c, const char *exec_id)
 		process_release_exit(p);
 }
 
-int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io,
-		   struct json_object *spec, struct err *err)
+CO int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io,
+		      struct json_object *spec, struct err *err)
 {
 	_cleanup_json_ struct json_object *owned = spec;
+	struct stdio_paths named = with_logger(c, io);
 
 	if (c->state != CONTAINER_RUNNING)
 		return err_set(err, -ERR_STATE, "cannot exec in a container in state %s",
@@ -379,9 +391,15 @@ int container_exec(struct container *c, const char *exec_id, const struct stdio_
 		return err_set(err, -ERR_EXISTS, "exec process %s: already exists", exec_id);
 
 	struct process *p = process_new(c->env->process_ops, c->env->guest, c->id, exec_id);
-	int r = process_create(p, io, TAKE_PTR(owned), err);
+	int r = process_create(p, &named, TAKE_PTR(owned), err);
 
+	/* A logging driver takes its time: others may have come, or the container gone. */
+	if (r >= 0 && find(c, exec_id))
+		r = err_set(err, -ERR_EXISTS, "exec process %s: already exists", exec_id);
+	else if (r >= 0 && c->state != CONTAINER_RUNNING)
+		r = err_set(err, -ERR_STATE, "the container has stopped: exec %s", exec_id);
 	if (r < 0) {
+		process_delete(p, NULL);
 		process_free(p);
 		return r;
 	}
@@ -446,6 +464,19 @@ static CO void end_execs(struct container *c)
 	}
 }
 
+/* Those of execs that nobody deleted. */
+static CO void await_loggers(struct container *c)
+{
+	_cleanup_strv_ char **ids = exec_names(c);
+
+	for (char **id = ids; id && *id; id++) {
+		struct process *p = find(c, *id);
+
+		if (p)
+			process_delete(p, NULL);
+	}
+}
+
 CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all,
 		      struct err *err)
 {
@@ -492,7 +523,9 @@ CO int container_delete(struct container *c, const char *exec_id, struct process
 	CO_SHIELD(ROLLBACK_SEC * USEC_PER_SEC);
 
 	end_execs(c);
-	return release_resources(c, err);
+	r = release_resources(c, err);
+	await_loggers(c);
+	return r;
 }
 
 CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret,

@@ -72,6 +72,7 @@ extern const struct container_ops container_guest_ops;
  *		<work_dir>/<id>/rootfs
  * @scratch_dir: host directory for scratch images (on disk): <scratch_dir>/<id>.img
  * @scratch_bytes: size of a new scratch image
+ * @namespace, @run_dir: for logging drivers, see struct logger_env
  */
 struct container_env {
 	const struct container_ops *ops;
@@ -83,6 +84,8 @@ struct container_env {
 	const char *scratch_dir;
 	uint64_t scratch_bytes;
 	enum rootfs_upper upper;
+	const char *namespace;
+	const char *run_dir;
 };
 
 /**
@@ -128,8 +131,8 @@ void container_started(struct container *c, const char *exec_id);
  * container_exec() - add an exec process; @spec as in process_create(); a failed one leaves no
  * entry
  */
-int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io,
-		   struct json_object *spec, struct err *err);
+CO int container_exec(struct container *c, const char *exec_id, const struct stdio_paths *io,
+		      struct json_object *spec, struct err *err);
 /** container_kill() - @all: every process of the container; an unknown exec is -ERR_NOT_FOUND */
 CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all,
 		      struct err *err);

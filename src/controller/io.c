@@ -11,9 +11,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "controller/uri.h"
 #include "loop/relay.h"
 
-enum { STEP_MSEC = 100 };
+enum { STEP_MSEC = 100, LOGGER_SEC = 20 };
+
+static const char *const names[] = { "stdin", "stdout", "stderr" };
 
 /**
  * struct stream - one of stdin, stdout, stderr
@@ -33,6 +36,7 @@ struct stream {
 /**
  * struct io - see io.h
  * @shared:	stdout and stderr are one open file, which stream 1 owns
+ * @logger:	whose pipes stdout and stderr are, or NULL
  * @finish_stdin: io_close_stdin() came before io_start()
  * @output_done: set once no output is being relayed
  * @first:	for the first output; NULL once it has come
@@ -40,6 +44,7 @@ struct stream {
 struct io {
 	struct stream streams[3];
 	bool shared;
+	struct logger *logger;
 	bool finish_stdin;
 	struct co_event output_done;
 	void (*close_fd)(int stream, void *arg);
@@ -101,28 +106,78 @@ static int open_path(struct stream *s, const char *path)
 	return s->number == 0 ? open_fifo_in(s, path) : open_fifo_out(s, path);
 }
 
-static int open_stream(struct stream *s, const char *where, struct err *err)
+static bool names_logger(const struct uri *uri)
 {
-	static const char *const names[] = { "stdin", "stdout", "stderr" };
-	const char *rest = strstr(where, "://");
-	int r;
+	return str_eq(uri->scheme, "binary") || str_eq(uri->scheme, "binary-v2");
+}
 
-	if (!rest)
-		r = open_path(s, where);
-	else if (str_starts(where, "fifo://"))
-		r = open_path(s, rest + 3);
-	else if (str_starts(where, "file://"))
-		r = open_file(s, rest + 3, true);
+static int open_uri(struct stream *s, const char *where, struct err *err)
+{
+	_cleanup_uri_ struct uri uri = { 0 };
+	int r = uri_parse(where, &uri, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "%s", names[s->number]);
+	if (str_eq(uri.scheme, "fifo"))
+		r = open_path(s, uri.path);
+	else if (str_eq(uri.scheme, "file"))
+		r = open_file(s, uri.path, true);
+	else if (names_logger(&uri))
+		return err_set(err, -ERR_INVALID, "%s %s: a logging driver is named as stdout",
+			       names[s->number], where);
 	else
 		return err_set(err, -ERR_UNIMPLEMENTED,
-			       "%s %s: only paths, fifo:// and file:// are supported",
+			       "%s %s: only paths, fifo://, file://, binary:// and binary-v2:// "
+			       "are supported",
 			       names[s->number], where);
 	return r < 0 ? err_sys(err, r, "%s %s", names[s->number], where) : 0;
 }
 
-int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err)
+static int open_stream(struct stream *s, const char *where, struct err *err)
 {
-	const char *const where[] = { paths->in, paths->out, paths->err };
+	int r;
+
+	if (str_empty(where))
+		return 0;
+	if (uri_is(where))
+		return open_uri(s, where, err);
+	r = open_path(s, where);
+	return r < 0 ? err_sys(err, r, "%s %s", names[s->number], where) : 0;
+}
+
+static CO int open_logger(struct io *io, const struct uri *uri, const struct stdio_paths *paths,
+			  struct err *err)
+{
+	int fds[2];
+	int r = logger_start(uri, &paths->logger, &io->logger, fds, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "stdout %s", paths->out);
+	io->streams[1].fd = fds[0];
+	/* A terminal has no stderr: the driver sees its end. */
+	io->streams[2].fd = paths->terminal ? fd_close(fds[1]) : fds[1];
+	return 0;
+}
+
+static int open_outputs(struct io *io, const struct stdio_paths *paths, struct err *err)
+{
+	int r = open_stream(&io->streams[1], paths->out, err);
+
+	if (r < 0 || paths->terminal)
+		return r;
+	if (str_empty(paths->err) || !str_eq(paths->out, paths->err))
+		return open_stream(&io->streams[2], paths->err, err);
+	/* Two openings would each write at their own pace; one keeps the order. */
+	io->shared = true;
+	io->streams[2].fd = io->streams[1].fd;
+	return 0;
+}
+
+CO int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err)
+{
+	_cleanup_uri_ struct uri uri = { 0 };
+	bool logged = !str_empty(paths->out) && uri_parse(paths->out, &uri, NULL) == 0 &&
+		      names_logger(&uri);
 	struct io *io = NEW0(struct io);
 	int r = 0;
 
@@ -131,17 +186,10 @@ int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err)
 	for (int i = 0; i < 3; i++)
 		io->streams[i] =
 			(struct stream){ .io = io, .number = i, .fd = -EBADF, .keep = -EBADF };
-	for (int i = 0; i < 3 && r >= 0; i++) {
-		if (str_empty(where[i]))
-			continue;
-		if (i == 2 && str_eq(where[1], where[2])) {
-			/* Two openings would each write at their own pace; one keeps the order. */
-			io->shared = true;
-			io->streams[2].fd = io->streams[1].fd;
-			continue;
-		}
-		r = open_stream(&io->streams[i], where[i], err);
-	}
+	if (!logged || paths->terminal)
+		r = open_stream(&io->streams[0], paths->in, err);
+	if (r >= 0)
+		r = logged ? open_logger(io, &uri, paths, err) : open_outputs(io, paths, err);
 	if (r < 0) {
 		io_free(io);
 		return r;
@@ -263,6 +311,17 @@ void io_abandon(struct io *io)
 		s->fd = -EBADF;
 		s->keep = fd_close(s->keep);
 	}
+	if (io->logger)
+		logger_close(io->logger);
+}
+
+CO void io_await_logger(struct io *io)
+{
+	/* Whoever waits may be gone before it has ended; then nobody else would see to its end. */
+	CO_SHIELD(LOGGER_SEC * USEC_PER_SEC);
+
+	if (io->logger)
+		logger_wait(io->logger);
 }
 
 CO void io_drain(struct io *io, uint64_t usec)
@@ -294,6 +353,7 @@ struct io *io_free(struct io *io)
 	if (!io)
 		return NULL;
 	io_abandon(io);
+	logger_free(io->logger);
 	free(io);
 	return NULL;
 }

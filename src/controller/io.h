@@ -4,18 +4,22 @@
 
 #include <stdbool.h>
 
+#include "controller/logger.h"
 #include "loop/co.h"
 
 struct err;
 
 /**
  * struct stdio_paths - the streams that a client named; NULL or "" is none (borrowed)
+ * @terminal:	stdin and stdout only
+ * @logger:	what a logging driver is told
  */
 struct stdio_paths {
 	const char *in;
 	const char *out;
 	const char *err;
 	bool terminal;
+	struct logger_env logger;
 };
 
 /*
@@ -26,14 +30,17 @@ struct stdio_paths {
 struct io;
 
 /**
- * io_open() - open what the paths name; never blocks
+ * io_open() - open what the paths name
  *
- * Plain path or fifo://: a FIFO (or a file to append to); file://: append, parents created, one
- * open file when stdout and stderr are the same; binary:// and others: -ERR_UNIMPLEMENTED.
+ * Plain path or fifo://: a FIFO (or a file to append to). file://: append, parents created, one
+ * open file when stdout and stderr are the same. binary:// and binary-v2:// as stdout: a logging
+ * driver (logger.h), which gets stderr too whatever that names, and without a terminal no stdin, as
+ * with containerd's runc shim. It waits for a logging driver only.
  *
- * Return: 0 or a negative code that names the path; nothing stays open then
+ * Return: 0 or a negative code that names the path (-ERR_INVALID for a broken URI,
+ * -ERR_UNIMPLEMENTED for another scheme); nothing stays open or running then
  */
-int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err);
+CO int io_open(const struct stdio_paths *paths, struct io **ret, struct err *err);
 bool io_wants(const struct io *io, int stream);
 
 /**
@@ -62,6 +69,11 @@ CO void io_drain(struct io *io, uint64_t usec);
  * io_drain() returns; idempotent
  */
 void io_abandon(struct io *io);
+/**
+ * io_await_logger() - after io_abandon(): until the logging driver, if there is one, has ended by
+ * itself or was ended (see logger_close())
+ */
+CO void io_await_logger(struct io *io);
 struct io *io_free(struct io *io);
 
 #endif

@@ -126,19 +126,24 @@ struct process *process_new(const struct process_ops *ops, void *ctx, const char
 	return p;
 }
 
-int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,
-		   struct err *err)
+CO int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,
+		      struct err *err)
 {
 	_cleanup_json_ struct json_object *owned = spec;
 	const char *const paths[] = { io->in, io->out, io->err };
+	struct stdio_paths named = *io;
 
 	if (p->state != PROCESS_NOT_CREATED)
 		return err_set(err, -ERR_STATE, "process is in state %s", state_names[p->state]);
-	if (io->terminal && !str_empty(io->err))
+	/* Clients that give a logging URI give it for both. */
+	if (io->terminal && !str_empty(io->err) && !str_eq(io->err, io->out))
 		return err_set(err, -ERR_STATE,
 			       "a process with a terminal has no stderr of its own");
 
-	int r = io_open(io, &p->io, err);
+	/* runc's shim says an exec's id, too. */
+	named.logger.id = *p->exec_id ? p->exec_id : p->container;
+
+	int r = io_open(&named, &p->io, err);
 
 	if (r < 0)
 		return r;
@@ -311,7 +316,7 @@ void process_close_stdin(struct process *p)
 		io_close_stdin(p->io);
 }
 
-int process_delete(struct process *p, struct err *err)
+CO int process_delete(struct process *p, struct err *err)
 {
 	if (p->starting || p->state == PROCESS_RUNNING)
 		return err_set(err, -ERR_STATE, "cannot delete a running process");
@@ -319,6 +324,8 @@ int process_delete(struct process *p, struct err *err)
 		terminate(p, 0);
 		io_abandon(p->io);
 	}
+	if (p->io)
+		io_await_logger(p->io);
 	return 0;
 }
 

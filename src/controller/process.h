@@ -72,10 +72,11 @@ struct process *process_new(const struct process_ops *ops, void *ctx, const char
 			    const char *exec_id);
 /**
  * process_create() - open upstream I/O; @spec is the OCI process of an exec (one reference taken
- * over), NULL for init; terminal with a stderr path is -ERR_STATE
+ * over), NULL for init; @io's logger.id is set here; a terminal with a stderr path of its own is
+ * -ERR_STATE
  */
-int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,
-		   struct err *err);
+CO int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,
+		      struct err *err);
 /**
  * process_start() - execute it in the guest
  * @exited:	called once, from a coroutine, after output was drained (or its reader took nothing
@@ -101,8 +102,11 @@ CO int process_kill(struct process *p, int signal, struct err *err);
 CO int process_resize(struct process *p, uint16_t width, uint16_t height, struct err *err);
 /** process_close_stdin() - success in every state */
 void process_close_stdin(struct process *p);
-/** process_delete() - Running is -ERR_STATE; Created becomes Terminated with code 0 */
-int process_delete(struct process *p, struct err *err);
+/**
+ * process_delete() - Running is -ERR_STATE; Created becomes Terminated with code 0; returns once
+ * the process's logging driver has ended
+ */
+CO int process_delete(struct process *p, struct err *err);
 void process_get_status(const struct process *p, struct process_status *ret);
 /** process_set_pid() - the pid that the guest gave the container's init before it was started */
 void process_set_pid(struct process *p, uint32_t pid);

@@ -21,7 +21,7 @@
 #include "base/str.h"
 #include "loop/loop.h"
 
-enum { OUTPUT_MAX = 64 * 1024, LINE_MAX_LEN = 256 };
+enum { OUTPUT_MAX = 64 * 1024, LINE_MAX_LEN = 256, STAT_MAX = 4096 };
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -169,6 +169,34 @@ static int parent_follow(const struct start *s)
 	if (poll(&p, 1, 0) > 0)
 		_exit(127);
 	return 0;
+}
+
+int child_record(int fd)
+{
+	char text[1024], *p, *end;
+	int stat_fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC), fields;
+	ssize_t n;
+
+	if (stat_fd < 0)
+		return -errno;
+	n = read(stat_fd, text, sizeof(text) - 1);
+	close(stat_fd);
+	if (n <= 0)
+		return -EIO;
+	text[n] = '\0';
+	end = strchr(text, ' ');
+	/* Field 2 is in parentheses and may hold anything; the start time is field 22. */
+	p = strrchr(text, ')');
+	if (!end || !p)
+		return -EIO;
+	for (fields = 2; fields < 22 && p; fields++)
+		p = strchr(p + 1, ' ');
+	if (!p)
+		return -EIO;
+	p[1 + strspn(p + 1, "0123456789")] = '\n';
+	memmove(end, p, (size_t)(strchr(p, '\n') + 1 - p));
+	n = strchr(text, '\n') + 1 - text;
+	return write(fd, text, (size_t)n) == n ? 0 : -EIO;
 }
 
 static int child_steps(struct start *s, enum stage *stage)
@@ -393,6 +421,32 @@ struct child *child_free(struct child *c)
 	fd_close(c->pidfd);
 	free(c);
 	return NULL;
+}
+
+struct child *child_forget(struct child *c)
+{
+	/* One that has exited was reaped already. */
+	if (c)
+		c->exited = true;
+	return child_free(c);
+}
+
+bool child_ending(const struct child *c)
+{
+	enum { PF_EXITING = 0x4 }; /* of field 9 of /proc/<pid>/stat; the kernel's linux/sched.h */
+	_cleanup_free_ char *path = str_printf("/proc/%d/stat", c->pid);
+	_cleanup_free_ char *stat = NULL;
+	const char *p = NULL;
+	unsigned flags;
+	size_t len;
+
+	if (c->exited)
+		return true;
+	if (file_read(path, STAT_MAX, &stat, &len) == 0)
+		p = strrchr(stat, ')');
+	for (int field = 2; p && field < 9; field++)
+		p = strchr(p + 1, ' ');
+	return p && sscanf(p, " %u", &flags) == 1 && (flags & PF_EXITING);
 }
 
 int child_status_code(int status)

@@ -69,6 +69,20 @@ static inline void child_freep(struct child **c)
 {
 	child_free(*c);
 }
+/**
+ * child_forget() - free it and let it run on: whoever adopts orphans reaps it; NULL is fine;
+ * Return: NULL
+ */
+struct child *child_forget(struct child *c);
+/**
+ * child_ending() - whether it has exited or is about to: its fds are closed before its exit shows
+ */
+bool child_ending(const struct child *c);
+/**
+ * child_record() - for @prepare: write the calling process's "<pid> <start time>" to @fd; the start
+ * time is field 22 of /proc/self/stat, proc(5); Return: 0 or negative errno
+ */
+int child_record(int fd);
 
 /**
  * child_run() - run a program to its end

@@ -186,6 +186,8 @@ struct service *service_new(const struct service_options *options)
 		.scratch_dir = options->scratch_dir,
 		.scratch_bytes = options->scratch_bytes,
 		.upper = options->upper,
+		.namespace = options->namespace,
+		.run_dir = options->vm.run_dir,
 	};
 	return s;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shim/rundir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -16,10 +17,17 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/time.h"
 #include "base/uuid.h"
 #include "shim/config.h"
 
-enum { RECORD_MAX = 4096, KEY_LEN = 32, KILL_WAIT_MS = 3000 };
+enum {
+	RECORD_MAX = 4096,
+	KEY_LEN = 32,
+	KILL_WAIT_MS = 3000,
+	LOGGER_WAIT_MS = 1000,
+	LOGGERS_MAX = 1024
+};
 
 int rundir_init(struct rundir *r, const struct shim_config *config, const char *socket_dir,
 		const char *address, const char *namespace, const char *group, struct err *err)
@@ -145,6 +153,56 @@ static int end_recorded(const char *dir, const char *name, unsigned grace_ms)
 	return ended(pidfd, KILL_WAIT_MS) ? 0 : -EBUSY;
 }
 
+/* The recorded logging drivers that still run, as pidfds; Return: how many */
+static size_t open_loggers(const char *dir, int *fds, size_t max)
+{
+	DIR *d = opendir(dir);
+	size_t n = 0;
+
+	if (!d)
+		return 0;
+	for (struct dirent *e; n < max && (e = readdir(d));) {
+		int fd = str_starts(e->d_name, "logger-") ? open_recorded(dir, e->d_name) : -EBADF;
+
+		if (fd >= 0)
+			fds[n++] = fd;
+	}
+	closedir(d);
+	return n;
+}
+
+/*
+ * Their streams have ended with the shim, and they may still be writing what they read: they get
+ * some time, and are asked before they are killed.
+ */
+static int end_loggers(const char *dir)
+{
+	static const struct {
+		int signal;
+		int wait_ms;
+	} steps[] = { { 0, LOGGER_WAIT_MS },
+		      { SIGTERM, LOGGER_WAIT_MS },
+		      { SIGKILL, KILL_WAIT_MS } };
+	_cleanup_free_ int *fds = mem_new0(LOGGERS_MAX, sizeof(*fds));
+	size_t n = open_loggers(dir, fds, LOGGERS_MAX), left = n;
+
+	for (size_t step = 0; step < ARRAY_SIZE(steps) && left > 0; step++) {
+		uint64_t end = time_mono() + (uint64_t)steps[step].wait_ms * USEC_PER_MSEC;
+
+		left = 0;
+		for (size_t i = 0; i < n; i++)
+			pidfd_send_signal(fds[i], steps[step].signal, NULL, 0);
+		for (size_t i = 0; i < n; i++) {
+			uint64_t now = time_mono();
+
+			left += !ended(fds[i], now < end ? (int)((end - now) / USEC_PER_MSEC) : 0);
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		fd_close(fds[i]);
+	return left > 0 ? -EBUSY : 0;
+}
+
 /* What a record names, if it is an absolute path. */
 static char *read_record(const char *dir, const char *name)
 {
@@ -192,6 +250,10 @@ int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 		if (r < 0 && first == 0)
 			first = err_sys(err, r, "end %s of %s", daemons[i], path);
 	}
+	r = end_loggers(path);
+	if (r < 0 && first == 0)
+		first = err_sys(err, r, "end the logging drivers of %s", path);
+
 	_cleanup_free_ char *socket = read_record(path, "socket");
 	_cleanup_free_ char *scratch = read_record(path, "scratch");
 

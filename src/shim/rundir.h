@@ -16,7 +16,7 @@ struct shim_config;
  *   <run_dir>/<key>/		0700; key = the first 32 hex digits of the socket's name
  *     socket			path of the ttrpc socket
  *     scratch			path of the sandbox's directory of scratch images
- *     shim.pid, qemu.pid, vsock.pid
+ *     shim.pid, qemu.pid, vsock.pid, logger-<n>.pid
  *				"<pid> <start time>": field 22 of /proc/<pid>/stat makes a pid
  *				unmistakable
  *     options			what start was given on stdin
@@ -59,7 +59,7 @@ int rundir_create(const struct rundir *r, struct err *err);
 int rundir_record_pid(const char *path, const char *name, pid_t pid);
 /**
  * rundir_clean() - end every recorded process and remove every recorded thing; idempotent, absent
- * is success
+ * is success. Logging drivers are given 1 s to finish and 1 s after SIGTERM
  * @path:	the run directory
  * @grace_ms:	how long the shim may take to end by itself after SIGTERM; 0 kills at once
  *

@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "loop/child.h"
 #include "vmm/program.h"
 
 enum { FILES_MAX = 65536 };
@@ -243,38 +244,6 @@ uint64_t jail_clone_flags(void)
 
 /* --- in the child: async-signal-safe calls only --- */
 
-/**
- * pid_record() - "<pid> <start time>" as the host counts, read from the host's /proc, which is
- * still there
- */
-static int pid_record(int fd)
-{
-	char text[1024], *p, *end;
-	int stat_fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC), fields;
-	ssize_t n;
-
-	if (stat_fd < 0)
-		return -errno;
-	n = read(stat_fd, text, sizeof(text) - 1);
-	close(stat_fd);
-	if (n <= 0)
-		return -EIO;
-	text[n] = '\0';
-	end = strchr(text, ' ');
-	/* Field 2 is in parentheses and may hold anything; the start time is field 22. */
-	p = strrchr(text, ')');
-	if (!end || !p)
-		return -EIO;
-	for (fields = 2; fields < 22 && p; fields++)
-		p = strchr(p + 1, ' ');
-	if (!p)
-		return -EIO;
-	p[1 + strspn(p + 1, "0123456789")] = '\n';
-	memmove(end, p, (size_t)(strchr(p, '\n') + 1 - p));
-	n = strchr(text, '\n') + 1 - text;
-	return write(fd, text, (size_t)n) == n ? 0 : -EIO;
-}
-
 static int mount_flags(const struct step *s)
 {
 	switch (s->how) {
@@ -394,7 +363,8 @@ static int privileges_drop(const struct jail *j)
 int jail_enter(void *jail)
 {
 	const struct jail *j = jail;
-	int r = pid_record(j->pid_fd);
+	/* As the host counts: its /proc is still there. */
+	int r = child_record(j->pid_fd);
 
 	umask(022);
 	if (r == 0)

@@ -133,12 +133,126 @@ START_TEST(a_path_that_is_missing_is_named_and_nothing_stays_open)
 }
 END_TEST
 
-START_TEST(logging_drivers_are_refused_by_name)
+START_TEST(what_is_no_stream_is_refused_by_name_and_nothing_stays_open)
 {
-	struct stdio_paths p = { .out = "binary:///bin/logger" };
+	const struct {
+		struct stdio_paths paths;
+		int code;
+		const char *text;
+	} rows[] = {
+		{ { .out = "udp://x/y" }, -ERR_INVALID, "stdout: udp://x/y" },
+		{ { .out = "udp:///y" }, -ERR_UNIMPLEMENTED, "stdout udp:///y: only paths" },
+		{ { .in = "ttrpc+unix:///y" }, -ERR_UNIMPLEMENTED, "stdin ttrpc+unix:///y" },
+		{ { .out = "file:///%" }, -ERR_INVALID, "broken escape" },
+		{ { .err = "binary:///bin/cat" }, -ERR_INVALID, "is named as stdout" },
+		{ { .in = paths[0], .out = paths[1], .err = "binary:///bin/cat" },
+		  -ERR_INVALID,
+		  "stderr binary:///bin/cat" },
+		{ { .out = "binary:///no/such" }, -ENOENT, "stdout binary:///no/such" },
+		{ { .out = "binary:///l?%" }, -ERR_INVALID, "broken escape" },
+	};
+	int before = dup(0);
 
-	ck_assert_int_eq(io_open(&p, &io, &err), -ERR_UNIMPLEMENTED);
-	ck_assert_ptr_nonnull(strstr(err.text, "binary:///bin/logger"));
+	close(before);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		ck_assert_int_eq(io_open(&rows[i].paths, &io, &err), rows[i].code);
+		ck_assert_msg(strstr(err.text, rows[i].text), "%s", err.text);
+
+		int after = dup(0);
+
+		close(after);
+		ck_assert_int_eq(before, after);
+	}
+}
+END_TEST
+
+static CO void open_paths(void *arg)
+{
+	ck_assert_int_eq(io_open(arg, &io, &err), 0);
+}
+
+static CO void await_logger(void *arg)
+{
+	io_await_logger(io);
+}
+
+/* A driver that keeps what it reads in the files "out" and "err", and a URI for it. */
+static char *logger_uri(void)
+{
+	_cleanup_free_ char *script = str_printf("%s/driver", dir);
+	_cleanup_free_ char *text = str_printf("#!/bin/sh\necho $CONTAINER_ID >%s/who; exec 5>&-\n"
+					       "cat <&3 >%s/out & cat <&4 >%s/err; wait\n",
+					       dir, dir, dir);
+
+	ck_assert_int_eq(file_write(script, text, strlen(text), 0755), 0);
+	return str_printf("binary://%s", script);
+}
+
+static void check_file(const char *name, const char *text)
+{
+	_cleanup_free_ char *path = str_printf("%s/%s", dir, name);
+	_cleanup_free_ char *there = NULL;
+	size_t len;
+
+	ck_assert_int_eq(file_read(path, 100, &there, &len), 0);
+	ck_assert_str_eq(there, text);
+}
+
+START_TEST(a_logging_driver_gets_both_outputs_and_ends_with_them)
+{
+	_cleanup_free_ char *uri = logger_uri();
+	/* Neither stdin nor stderr is looked at. */
+	struct stdio_paths p = {
+		.in = "/nonexistent", .out = uri, .err = "/nonexistent", .logger = { .id = "c1" }
+	};
+
+	in_coroutine(open_paths, &p);
+	ck_assert(!io_wants(io, 0) && io_wants(io, 1) && io_wants(io, 2));
+
+	int fds[3] = { -EBADF, guest[1][0], guest[2][0] };
+
+	ck_assert_int_eq(io_start(io, fds, on_close, NULL, &err), 0);
+	put(guest[1][1], "to out");
+	put(guest[2][1], "to err");
+	guest[1][1] = fd_close(guest[1][1]);
+	guest[2][1] = fd_close(guest[2][1]);
+	drain_in(USEC_PER_SEC);
+	in_coroutine(await_logger, NULL);
+	check_file("who", "c1\n");
+	check_file("out", "to out");
+	check_file("err", "to err");
+}
+END_TEST
+
+START_TEST(a_terminal_with_a_logging_driver_has_stdin_and_no_stderr)
+{
+	_cleanup_free_ char *uri = logger_uri();
+	struct stdio_paths p = { .in = paths[0], .out = uri, .err = uri, .terminal = true };
+
+	in_coroutine(open_paths, &p);
+	ck_assert(io_wants(io, 0) && io_wants(io, 1) && !io_wants(io, 2));
+
+	int fds[3] = { guest[0][0], guest[1][0], -EBADF };
+
+	ck_assert_int_eq(io_start(io, fds, on_close, NULL, &err), 0);
+	put(guest[1][1], "typed");
+	guest[1][1] = fd_close(guest[1][1]);
+	drain_in(USEC_PER_SEC);
+	in_coroutine(await_logger, NULL);
+	check_file("out", "typed");
+	check_file("err", "");
+}
+END_TEST
+
+START_TEST(a_process_that_never_runs_ends_its_logging_driver_too)
+{
+	_cleanup_free_ char *uri = logger_uri();
+	struct stdio_paths p = { .out = uri };
+
+	in_coroutine(open_paths, &p);
+	io_abandon(io);
+	in_coroutine(await_logger, NULL);
+	check_file("out", "");
 }
 END_TEST
 
@@ -377,7 +491,10 @@ int main(void)
 	tcase_add_test(t, opening_never_waits_for_the_client);
 	tcase_add_test(t, an_empty_path_is_no_stream);
 	tcase_add_test(t, a_path_that_is_missing_is_named_and_nothing_stays_open);
-	tcase_add_test(t, logging_drivers_are_refused_by_name);
+	tcase_add_test(t, what_is_no_stream_is_refused_by_name_and_nothing_stays_open);
+	tcase_add_test(t, a_logging_driver_gets_both_outputs_and_ends_with_them);
+	tcase_add_test(t, a_terminal_with_a_logging_driver_has_stdin_and_no_stderr);
+	tcase_add_test(t, a_process_that_never_runs_ends_its_logging_driver_too);
 	tcase_add_test(t, a_writer_that_leaves_is_no_end_of_stdin);
 	tcase_add_test(t, closing_stdin_delivers_what_was_written_and_then_the_end);
 	tcase_add_test(t, closing_stdin_before_the_start_is_remembered);

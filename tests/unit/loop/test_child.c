@@ -430,6 +430,83 @@ START_TEST(a_run_of_what_does_not_exist_is_an_error)
 }
 END_TEST
 
+START_TEST(a_child_that_is_forgotten_runs_on)
+{
+	int ends[2];
+	char byte;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(spawn((struct child_spec){ .fds = (int[]){ -EBADF, ends[1] }, .n_fds = 2 },
+			       ARGV("sh", "-c", "sleep 0.2; echo")),
+			 0);
+	pid = child_pid(child);
+	close(ends[1]);
+	child = child_forget(child);
+	ck_assert_ptr_null(child);
+	ck_assert_int_eq(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_ptr_null(child_forget(NULL));
+}
+END_TEST
+
+START_TEST(a_child_is_ending_once_it_has_closed_its_descriptors_for_ever)
+{
+	int ends[2];
+	char byte;
+
+	/* First it closes the pipe by itself, then by its end. */
+	for (int i = 0; i < 20; i++) {
+		ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+		ck_assert_int_eq(spawn((struct child_spec){ .fds = (int[]){ -EBADF, ends[1] },
+							    .n_fds = 2 },
+				       ARGV("sh", "-c", i == 0 ? "exec >&-; sleep 10" : "exit")),
+				 0);
+		close(ends[1]);
+		ck_assert_int_eq(read(ends[0], &byte, 1), 0);
+		ck_assert_int_eq(child_ending(child), i > 0);
+		close(ends[0]);
+		if (i > 0)
+			wait_exit();
+		ck_assert_int_eq(child_ending(child), i > 0);
+		child = child_free(child);
+	}
+}
+END_TEST
+
+static int record(void *arg)
+{
+	return child_record(*(int *)arg);
+}
+
+START_TEST(a_child_records_its_pid_and_start_time_before_it_is_its_program)
+{
+	int ends[2];
+	char text[128] = "", *field;
+	_cleanup_free_ char *path = NULL, *stat = NULL;
+	size_t len;
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(spawn((struct child_spec){ .prepare = record, .prepare_arg = &ends[1] },
+			       ARGV("sleep", "10")),
+			 0);
+	ck_assert_int_gt(read(ends[0], text, sizeof(text) - 1), 0);
+	path = str_printf("/proc/%d/stat", child_pid(child));
+	ck_assert_int_eq(file_read(path, 4096, &stat, &len), 0);
+	ck_assert_int_eq(atoi(text), child_pid(child));
+	field = strrchr(stat, ')');
+	for (int i = 2; i < 22; i++)
+		field = strchr(field + 1, ' ');
+	ck_assert_ptr_nonnull(strchr(text, ' '));
+	ck_assert(strtoull(strchr(text, ' '), NULL, 10) == strtoull(field, NULL, 10));
+	ck_assert_ptr_eq(strchr(text, '\n'), text + strlen(text) - 1);
+	close(ends[0]);
+	close(ends[1]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("loop child");
@@ -462,6 +539,9 @@ int main(void)
 	tcase_add_test(t, a_process_left_in_the_background_does_not_hold_a_run_up);
 	tcase_add_test(t, a_run_that_is_out_of_time_kills_the_program);
 	tcase_add_test(t, a_run_of_what_does_not_exist_is_an_error);
+	tcase_add_test(t, a_child_that_is_forgotten_runs_on);
+	tcase_add_test(t, a_child_is_ending_once_it_has_closed_its_descriptors_for_ever);
+	tcase_add_test(t, a_child_records_its_pid_and_start_time_before_it_is_its_program);
 	suite_add_tcase(s, t);
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);

@@ -100,6 +100,49 @@ START_TEST(a_socket_path_that_is_too_long_is_refused)
 }
 END_TEST
 
+/* As a logging driver: it ends by itself, or at SIGTERM, or not even then. */
+static pid_t logger(unsigned ms, bool stubborn)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		signal(SIGTERM, stubborn ? SIG_IGN : SIG_DFL);
+		usleep(ms * 1000);
+		_exit(7);
+	}
+	return pid;
+}
+
+START_TEST(logging_drivers_may_finish_and_are_asked_before_they_are_killed)
+{
+	static const struct {
+		unsigned ms;
+		bool stubborn;
+		int status;
+	} rows[] = {
+		{ 300, false, 7 << 8 },
+		{ 60000, false, SIGTERM },
+		{ 60000, true, SIGKILL },
+	};
+	pid_t pids[ARRAY_SIZE(rows)];
+	int status;
+
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ char *name = str_printf("logger-%zu", i);
+
+		pids[i] = logger(rows[i].ms, rows[i].stubborn);
+		ck_assert_int_eq(rundir_record_pid(r.path, name, pids[i]), 0);
+	}
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		ck_assert_int_eq(waitpid(pids[i], &status, WNOHANG), pids[i]);
+		ck_assert_int_eq(status, rows[i].status);
+	}
+	ck_assert(!exists(r.path));
+}
+END_TEST
+
 START_TEST(cleaning_ends_what_is_recorded_and_removes_it)
 {
 	static const char *const names[] = { "shim", "qemu", "vsock" };
@@ -234,6 +277,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, delete_finds_the_directory_without_knowing_the_sockets);
 	tcase_add_test(t, a_socket_path_that_is_too_long_is_refused);
+	tcase_add_test(t, logging_drivers_may_finish_and_are_asked_before_they_are_killed);
 	tcase_add_test(t, cleaning_ends_what_is_recorded_and_removes_it);
 	tcase_add_test(t, another_process_with_a_recorded_pid_is_left_alone);
 	tcase_add_test(t, a_shim_that_ends_in_its_grace_is_not_killed);
