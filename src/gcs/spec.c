@@ -19,6 +19,9 @@
 #define A_VIRTUAL_POD "io.microsoft.cri.virtual-pod-id"
 #define A_RLIMIT_CORE "io.microsoft.lcow.rlimitcore"
 
+/* Later 1.x only add to this version, yet crun before 1.9 refuses them by their number. */
+#define OCI_VERSION "1.0.2"
+
 enum { HOSTNAME_MAX = 255 };
 
 void spec_facts_clear(struct spec_facts *f)
@@ -248,6 +251,14 @@ static int rlimit_core(struct json_object *spec, struct json_object *process, st
 	return 0;
 }
 
+static void lower_version(struct json_object *spec)
+{
+	const char *version = json_get_str(spec, "ociVersion");
+
+	if (version && str_starts(version, "1."))
+		json_object_object_add(spec, "ociVersion", json_object_new_string(OCI_VERSION));
+}
+
 int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
 		 struct spec_facts *ret, struct err *err)
 {
@@ -272,6 +283,7 @@ int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
 	lin = member(spec, "linux", json_type_object);
 	json_object_object_add(lin, "cgroupsPath", json_object_new_string(f.cgroup));
 	json_object_object_del(spec, "windows");
+	lower_version(spec);
 	f.rootfs = mem_strdup(rootfs);
 	f.terminal = json_get_bool(process, "terminal", false);
 	f.own_pidns = owns_pid_namespace(lin);

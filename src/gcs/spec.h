@@ -42,9 +42,10 @@ struct spec_facts {
 
 /**
  * spec_prepare() - check an OCI spec as the host sent it, and make it fit the VM
- * @spec:	changed in place: cgroupsPath set, section windows removed, user name resolved, and
- *		the files hostname, hosts and resolv.conf written to @bundle and mounted below /etc
- *		where the spec does not mount them itself
+ * @spec:	changed in place: cgroupsPath set, section windows removed, ociVersion 1.x lowered to
+ *		what every crun takes, user name resolved, and the files hostname, hosts and
+ *		resolv.conf written to @bundle and mounted below /etc where the spec does not mount
+ *		them itself
  * @id:		container id
  * @bundle:	existing directory
  *

@@ -57,6 +57,23 @@ START_TEST(a_lone_container_is_its_own_pod)
 }
 END_TEST
 
+START_TEST(a_later_1_x_of_the_specification_is_lowered_and_2_0_is_not)
+{
+	const char *const versions[][2] = { { "1.0.2-dev", "1.0.2" },
+					    { "1.2.0", "1.0.2" },
+					    { "2.0.0", "2.0.0" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+		_cleanup_free_ char *text =
+			str_printf(SPEC(",\"ociVersion\":\"%s\""), "%s", versions[i][0]);
+		_cleanup_json_ struct json_object *o = prepared(text);
+
+		ck_assert_str_eq(json_get_str(o, "ociVersion"), versions[i][1]);
+		spec_facts_clear(&facts);
+	}
+}
+END_TEST
+
 START_TEST(annotations_put_a_container_into_its_pod)
 {
 	json_put(prepared(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":"
@@ -246,11 +263,12 @@ START_TEST(a_missing_working_directory_is_made_within_the_root)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs spec", a_lone_container_is_its_own_pod, annotations_put_a_container_into_its_pod,
-	    a_virtual_pod_gathers_its_containers, pods_that_cannot_be_are_refused,
-	    a_spec_without_what_a_container_needs_is_refused, network_files_are_written_and_mounted,
-	    a_file_that_the_spec_mounts_itself_is_left_alone, a_read_only_root_has_them_read_only,
-	    a_hostname_that_would_break_files_is_refused,
+TMPDIR_MAIN("gcs spec", a_lone_container_is_its_own_pod,
+	    a_later_1_x_of_the_specification_is_lowered_and_2_0_is_not,
+	    annotations_put_a_container_into_its_pod, a_virtual_pod_gathers_its_containers,
+	    pods_that_cannot_be_are_refused, a_spec_without_what_a_container_needs_is_refused,
+	    network_files_are_written_and_mounted, a_file_that_the_spec_mounts_itself_is_left_alone,
+	    a_read_only_root_has_them_read_only, a_hostname_that_would_break_files_is_refused,
 	    a_user_name_is_resolved_in_the_root_and_execs_inherit_it,
 	    an_exec_keeps_its_user_when_the_container_has_a_numeric_one,
 	    the_pid_namespace_is_its_own_only_without_a_path,
