@@ -14,7 +14,7 @@
 #include "controller/uri.h"
 #include "loop/relay.h"
 
-enum { STEP_MSEC = 100, LOGGER_SEC = 20 };
+enum { STEP_MSEC = 100, QUIET_MSEC = 100, LOGGER_SEC = 20 };
 
 static const char *const names[] = { "stdin", "stdout", "stderr" };
 
@@ -288,7 +288,7 @@ void io_close_stdin(struct io *io)
 	io->finish_stdin = true;
 	s->keep = fd_close(s->keep);
 	if (s->relay)
-		relay_finish(s->relay);
+		relay_finish(s->relay, QUIET_MSEC * USEC_PER_MSEC);
 }
 
 static uint64_t output_bytes(const struct io *io)

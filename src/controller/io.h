@@ -54,8 +54,9 @@ int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void 
 /** io_on_first_output() - before io_start(): call @fn once the first output has been passed on */
 void io_on_first_output(struct io *io, void (*fn)(void *arg), void *arg);
 /**
- * io_close_stdin() - deliver what is in the FIFO already, then the end; idempotent; before
- * io_start() it is remembered
+ * io_close_stdin() - deliver what is in the FIFO and what clients still write, then the end: once
+ * they have closed it or have written nothing for 100 ms; idempotent; before io_start() it is
+ * remembered
  */
 void io_close_stdin(struct io *io);
 /**

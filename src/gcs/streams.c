@@ -270,7 +270,7 @@ static void on_tick(void *arg)
 	s->progress = progress;
 	for (unsigned i = 0; i < STDIO_COUNT && s->ticks == 0; i++)
 		if (s->stream[i].active && s->stream[i].relay)
-			relay_finish(s->stream[i].relay);
+			relay_finish(s->stream[i].relay, 0);
 	s->ticks++;
 	if (!s->drained)
 		return;

@@ -27,7 +27,8 @@ enum need { NEED_IN, NEED_OUT, NEED_TURN, NEED_NOTHING };
  * @turn:	timer that continues at the next turn of the loop
  * @splice:	the kernel copies; while false, @buf does
  * @buf:	bytes that were read and not yet written, @len of them from @head on
- * @finishing:	the end is where nothing is readable
+ * @finishing:	the end is where nothing is readable for @quiet microseconds
+ * @quiet_since: since when nothing was, 0 while something is
  * @eof:	nothing more will be read
  */
 struct relay {
@@ -46,6 +47,8 @@ struct relay {
 	size_t head;
 	size_t len;
 	bool finishing;
+	uint64_t quiet;
+	uint64_t quiet_since;
 	bool eof;
 	bool ended;
 	uint64_t bytes;
@@ -101,8 +104,16 @@ static void want(struct relay *r, enum need need)
  */
 static int source_empty(struct relay *r)
 {
+	uint64_t now = time_mono();
+
 	if (!r->finishing)
 		return NEED_IN;
+	if (r->quiet_since == 0)
+		r->quiet_since = now;
+	if (now - r->quiet_since < r->quiet) {
+		loop_timer_set(r->turn, r->quiet_since + r->quiet - now);
+		return NEED_IN;
+	}
 	r->eof = true;
 	return NEED_NOTHING;
 }
@@ -112,6 +123,7 @@ static void count(struct relay *r, size_t n)
 	bool first = r->bytes == 0 && n > 0;
 
 	r->bytes += n;
+	r->quiet_since = 0;
 	if (first && r->first)
 		r->first(r->first_arg);
 }
@@ -273,11 +285,12 @@ int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end how,
 	return 0;
 }
 
-void relay_finish(struct relay *r)
+void relay_finish(struct relay *r, uint64_t quiet)
 {
 	if (r->ended || r->finishing)
 		return;
 	r->finishing = true;
+	r->quiet = quiet;
 	/* The source may have nothing to say, and so would never be called for. While the target is
 	 * full, this waits too. */
 	if (r->watched == NEED_IN || !r->watch)

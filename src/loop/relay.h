@@ -35,9 +35,11 @@ enum relay_end {
 int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end end, void *arg),
 	      void *arg, struct relay **ret);
 /**
- * relay_finish() - the source will get no more: copy what is readable now, then end with RELAY_EOF
+ * relay_finish() - the source will get no more: copy what is readable, then end with RELAY_EOF
+ * @quiet:	while its other end is held open, how many microseconds nothing must be readable for
+ *		that; 0 ends it at the first moment
  */
-void relay_finish(struct relay *r);
+void relay_finish(struct relay *r, uint64_t quiet);
 /** relay_on_first() - call @fn once from the loop when the first bytes have been written */
 void relay_on_first(struct relay *r, void (*fn)(void *arg), void *arg);
 /** relay_bytes() - how many were written so far */

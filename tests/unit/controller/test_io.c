@@ -281,8 +281,25 @@ START_TEST(closing_stdin_delivers_what_was_written_and_then_the_end)
 	put(client, "last words");
 	io_close_stdin(io);
 	io_close_stdin(io);
-	ck_assert_str_eq(get(guest[0][1]), "last words|");
+	ck_assert_str_eq(get(guest[0][1]), "last words");
+	put(client, ", and more");
+	close(client);
+	ck_assert_str_eq(get(guest[0][1]), ", and more|");
 	ck_assert(closed[0]);
+}
+END_TEST
+
+START_TEST(a_client_that_keeps_stdin_open_does_not_keep_it_from_ending)
+{
+	open_all();
+	start_all();
+
+	int client = open(paths[0], O_WRONLY | O_NONBLOCK);
+
+	put(client, "x");
+	io_close_stdin(io);
+	run_for(200);
+	ck_assert_str_eq(get(guest[0][1]), "x|");
 	close(client);
 }
 END_TEST
@@ -294,10 +311,10 @@ START_TEST(closing_stdin_before_the_start_is_remembered)
 	open_all();
 	client = open(paths[0], O_WRONLY | O_NONBLOCK);
 	put(client, "early");
+	close(client);
 	io_close_stdin(io);
 	start_all();
 	ck_assert_str_eq(get(guest[0][1]), "early|");
-	close(client);
 }
 END_TEST
 
@@ -497,6 +514,7 @@ int main(void)
 	tcase_add_test(t, a_process_that_never_runs_ends_its_logging_driver_too);
 	tcase_add_test(t, a_writer_that_leaves_is_no_end_of_stdin);
 	tcase_add_test(t, closing_stdin_delivers_what_was_written_and_then_the_end);
+	tcase_add_test(t, a_client_that_keeps_stdin_open_does_not_keep_it_from_ending);
 	tcase_add_test(t, closing_stdin_before_the_start_is_remembered);
 	tcase_add_test(t, output_waits_for_a_reader_and_survives_its_leaving);
 	tcase_add_test(t, readers_see_the_end_once_it_is_drained);

@@ -208,13 +208,13 @@ START_TEST(finish_copies_what_is_readable_and_ends_though_the_source_does_not)
 	start();
 	run_for(2);
 	ck_assert_int_eq(write(src[1], "abc", 3), 3);
-	relay_finish(relay);
-	relay_finish(relay);
+	relay_finish(relay, 0);
+	relay_finish(relay, 0);
 	ck_assert_int_eq(ended, -1); /* never from within */
 	run_until_end();
 	ck_assert_int_eq(ended, RELAY_EOF);
 	ck_assert_int_eq(read(dst[0], b, sizeof(b)), 3);
-	relay_finish(relay);
+	relay_finish(relay, 0);
 }
 END_TEST
 
@@ -223,10 +223,45 @@ START_TEST(finish_of_an_idle_relay_ends_it)
 	make_ends(_i);
 	start();
 	run_for(2);
-	relay_finish(relay);
+	relay_finish(relay, 0);
 	run_until_end();
 	ck_assert_int_eq(ended, RELAY_EOF);
 	ck_assert_uint_eq(relay_bytes(relay), 0);
+}
+END_TEST
+
+START_TEST(finish_takes_what_comes_until_it_was_quiet_for_long_enough)
+{
+	char b[8];
+
+	make_ends(_i);
+	start();
+	relay_finish(relay, 100 * USEC_PER_MSEC);
+	for (int i = 0; i < 3; i++) {
+		run_for(60);
+		ck_assert_int_eq(ended, -1);
+		ck_assert_int_eq(write(src[1], "abc", 3), 3);
+	}
+	run_for(60);
+	ck_assert_int_eq(ended, -1);
+	run_for(60);
+	ck_assert_int_eq(ended, RELAY_EOF);
+	ck_assert_uint_eq(relay_bytes(relay), 9);
+	ck_assert_int_eq(read(dst[0], b, sizeof(b)), 8);
+}
+END_TEST
+
+START_TEST(finish_ends_with_its_source_however_long_the_quiet)
+{
+	make_ends(_i);
+	start();
+	relay_finish(relay, 60 * USEC_PER_SEC);
+	run_for(10);
+	ck_assert_int_eq(write(src[1], "abc", 3), 3);
+	src[1] = fd_close(src[1]);
+	run_until_end();
+	ck_assert_int_eq(ended, RELAY_EOF);
+	ck_assert_uint_eq(relay_bytes(relay), 3);
 }
 END_TEST
 
@@ -243,7 +278,7 @@ START_TEST(finish_waits_for_a_full_target_and_loses_nothing)
 			sent += (size_t)n;
 		run_for(2);
 	}
-	relay_finish(relay);
+	relay_finish(relay, 0);
 	run_for(10);
 	ck_assert_int_eq(ended, -1);
 	for (int i = 0; ended < 0 && i < 1000; i++) {
@@ -397,6 +432,8 @@ int main(void)
 	tcase_add_loop_test(t, finish_copies_what_is_readable_and_ends_though_the_source_does_not,
 			    0, 4);
 	tcase_add_loop_test(t, finish_of_an_idle_relay_ends_it, 0, 4);
+	tcase_add_loop_test(t, finish_takes_what_comes_until_it_was_quiet_for_long_enough, 0, 4);
+	tcase_add_loop_test(t, finish_ends_with_its_source_however_long_the_quiet, 0, 4);
 	tcase_add_loop_test(t, finish_waits_for_a_full_target_and_loses_nothing, 0, 4);
 	tcase_add_loop_test(t, a_source_that_hangs_up_while_the_target_is_full_does_not_spin, 0, 4);
 	tcase_add_loop_test(t, a_regular_file_is_a_target_and_a_source, 0, 2);
