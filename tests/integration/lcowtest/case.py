@@ -17,8 +17,8 @@ def shared(kind):
     """The run's bed, or its containerd of a version; made when first needed."""
     if kind not in _shared:
         base = os.environ['LCOWTEST_DIR']
-        # Debug, for the daemon then tells in its log which events were forwarded to it.
-        _shared[kind] = Bed(base + '/d') if kind == 'bed' else Containerd(base + '/c' + kind, kind, level='debug')
+        # At this level the daemon tells which events were forwarded to it.
+        _shared[kind] = Bed(base + '/d') if kind == 'bed' else Containerd(base + '/c' + kind, kind, level='trace')
     return _shared[kind]
 
 
@@ -113,7 +113,8 @@ class SharedCtr(CtrCase):
 
     def _run(self):
         type(self).name = self.new_id('c')
-        self.check(self.cd.run(self.name, 'sleep', '100000', options=('-d', '--null-io')))
+        # An init that reaps: children of a killed exec would stay with the next one.
+        self.check(self.cd.run(self.name, 'sh', '-c', 'sleep 100000 & wait', options=('-d', '--null-io')))
 
 
 class DirectCase(Case):

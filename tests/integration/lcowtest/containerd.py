@@ -97,8 +97,7 @@ class Containerd:
                     'CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS': '1'}
         with open(directory + '/config.toml', 'w') as f:
             f.write(CONFIG.format(dir=directory, level=level, config=3 if version.startswith('2.') else 2))
-        self.process = None
-        self.tasks = Tasks(self.socket, namespace)
+        self.process = self.tasks = None
         self.start()
         self._import()
 
@@ -114,6 +113,7 @@ class Containerd:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError('containerd did not start:\n' + self.log()[-4000:])
             time.sleep(0.1)
+        self.tasks = Tasks(self.socket, self.namespace)
 
     def stop(self):
         """End the daemon only: shims live on."""
@@ -124,6 +124,8 @@ class Containerd:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self.tasks:
+            self.tasks.close()
 
     def restart(self):
         self.stop()
@@ -131,7 +133,6 @@ class Containerd:
 
     def close(self):
         self.stop()
-        self.tasks.close()
 
     def trees(self):
         """Directories of which nothing may be left behind."""

@@ -41,7 +41,7 @@ _MOUNTS = ({'snapshotter': (1, 'str'), 'key': (2, 'str')}, {'mounts': (1, [pb.MO
 
 
 class Tasks:
-    """The client; errors are ttrpc.RpcError, as those of a shim itself."""
+    """The client of one life of the daemon; errors are ttrpc.RpcError, as those of a shim itself."""
 
     def __init__(self, address, namespace):
         self.channel = grpc.insecure_channel('unix://' + address)
@@ -51,8 +51,7 @@ class Tasks:
         request, response = types
         call = self.channel.unary_unary('/%s/%s' % (service, method), lambda f: pb.encode(request, f),
                                         lambda data: pb.decode(response, data))
-        # The daemon may have been started again since the last call.
-        return call.future(fields, timeout=limit, metadata=self.metadata, wait_for_ready=True)
+        return call.future(fields, timeout=limit, metadata=self.metadata)
 
     @staticmethod
     def finish(future):
