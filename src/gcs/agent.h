@@ -11,6 +11,7 @@
 
 struct bridge;
 struct modules;
+struct oom;
 struct reaper;
 struct shares;
 struct transport;
@@ -25,6 +26,7 @@ struct transport;
  * @transport:	how the host's ports are dialled
  * @bridge:	requests from the host
  * @reaper:	buries what nobody else waits for
+ * @oom:	out-of-memory kills
  * @shares:	the VM's virtio-9p export root
  * @containers:	id to struct container, those being created too
  * @externals:	struct process outside of containers
@@ -37,6 +39,7 @@ struct agent {
 	struct transport *transport;
 	struct bridge *bridge;
 	struct reaper *reaper;
+	struct oom *oom;
 	struct shares *shares;
 	struct map containers;
 	struct list externals;

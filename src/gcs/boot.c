@@ -11,14 +11,12 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "base/time.h"
 
 enum {
 	LOCKED = MS_NODEV | MS_NOSUID | MS_NOEXEC,
@@ -134,17 +132,4 @@ int boot_settings(const char *hostname, struct err *err)
 		return err_sys(err, -errno, "disable ctrl-alt-del");
 	r = loopback_up();
 	return r < 0 ? err_sys(err, r, "bring lo up") : 0;
-}
-
-int boot_clock(uint64_t wall_ns, struct err *err)
-{
-	const struct timespec ts = {
-		.tv_sec = (time_t)(wall_ns / NSEC_PER_SEC),
-		.tv_nsec = (long)(wall_ns % NSEC_PER_SEC),
-	};
-
-	if (clock_settime(CLOCK_REALTIME, &ts) < 0)
-		return err_sys(err, -errno, "set the clock to %llu ns",
-			       (unsigned long long)wall_ns);
-	return 0;
 }

@@ -2,8 +2,6 @@
 #ifndef LCOW_GCS_BOOT_H
 #define LCOW_GCS_BOOT_H
 
-#include <stdint.h>
-
 struct err;
 
 /** where the cgroup2 tree is, and the cgroup in it that holds every pod */
@@ -27,13 +25,5 @@ int boot_mounts(struct err *err);
  * Return: 0 or negative errno with text
  */
 int boot_settings(const char *hostname, struct err *err);
-
-/**
- * boot_clock() - set CLOCK_REALTIME
- * @wall_ns:	nanoseconds since 1970
- *
- * Return: 0 or negative errno with text
- */
-int boot_clock(uint64_t wall_ns, struct err *err);
 
 #endif

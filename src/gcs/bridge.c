@@ -23,7 +23,7 @@ enum {
 
 struct frame {
 	struct list link;
-	bool notification;
+	bool keep; /* a notification for whichever connection */
 	size_t len;
 	uint8_t data[];
 };
@@ -34,6 +34,7 @@ struct bridge {
 	uint64_t connection; /* counts up; that of the requests now accepted */
 	bool met; /* there has been a connection */
 	bool negotiated;
+	char **extensions; /* agreed for this connection */
 	bool closing; /* the writer shall end */
 	bool writing; /* the writer lives */
 	struct list out; /* frames to send */
@@ -157,17 +158,23 @@ void bridge_notify(struct bridge *b, uint32_t type, const struct json_table *tab
 {
 	struct frame *f = frame_new(type, 0, json_encode(table, message));
 
-	f->notification = true;
+	f->keep = true;
 	if (b->fd >= 0 && !b->closing)
 		enqueue(b, f);
 	else
 		list_append(&b->kept, &f->link);
 }
 
-void bridge_shut(struct bridge *b)
+bool bridge_agreed(const struct bridge *b, const char *extension)
 {
-	if (b->fd >= 0)
-		shutdown(b->fd, SHUT_RDWR);
+	return b->fd >= 0 && !b->closing && strv_has(b->extensions, extension);
+}
+
+void bridge_notify_agreed(struct bridge *b, const char *extension, uint32_t type,
+			  const struct json_table *table, const void *message)
+{
+	if (bridge_agreed(b, extension))
+		enqueue(b, frame_new(type, 0, json_encode(table, message)));
 }
 
 /* Sends frames until the connection ends; what it does not get rid of stays in the list. */
@@ -197,6 +204,19 @@ static void writer(void *arg)
 	co_event_set(&b->room);
 }
 
+/* Those of the host's wishes that this guest can grant. */
+static char **agree(char **wanted)
+{
+	static const char *const known[] = { GCS_EXT_OOM, GCS_EXT_METRICS, GCS_EXT_FREEZER,
+					     GCS_EXT_CLOCK };
+	char **agreed = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strv_has(wanted, known[i]))
+			strv_add(&agreed, known[i]);
+	return agreed;
+}
+
 static int negotiate(struct bridge *b, struct request *rq, const struct gcs_negotiate_request *m,
 		     struct err *err)
 {
@@ -207,9 +227,10 @@ static int negotiate(struct bridge *b, struct request *rq, const struct gcs_nego
 			.schemas = &schema,
 			.n_schemas = 1,
 			.os_type = (char[]){ "Linux" },
-			.guest = { true, true, true, true },
+			.guest = { true, true, true, true, NULL },
 		},
 	};
+	int r;
 
 	if (m->max < GCS_PROTOCOL || m->min > GCS_PROTOCOL) {
 		err_set(err, -ERR_INVALID,
@@ -219,9 +240,14 @@ static int negotiate(struct bridge *b, struct request *rq, const struct gcs_nego
 		return err->code;
 	}
 	b->negotiated = true;
+	strv_free(b->extensions);
+	b->extensions = agree(m->extensions);
+	reply.caps.guest.extensions = b->extensions;
 	co_event_set(&b->agent->ready);
 	log_info("negotiated version %d with the host", GCS_PROTOCOL);
-	return request_reply(rq, &gcs_negotiate_reply_table, &reply);
+	r = request_reply(rq, &gcs_negotiate_reply_table, &reply);
+	host_negotiated(b->agent);
+	return r;
 }
 
 static int run_negotiate(struct request *rq, void *message, struct err *err)
@@ -366,8 +392,9 @@ static void serve(struct bridge *b, int fd)
 		co_event_wait(&b->room);
 	}
 	b->fd = fd_close(fd);
+	b->extensions = strv_free(b->extensions);
 	LIST_FOR_EACH_SAFE(it, &b->out) {
-		if (!LIST_ENTRY(it, struct frame, link)->notification)
+		if (!LIST_ENTRY(it, struct frame, link)->keep)
 			continue;
 		list_remove(it);
 		list_append(&b->kept, it);

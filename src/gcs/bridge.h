@@ -89,7 +89,17 @@ int bridge_fail(struct bridge *b, const struct ticket *t, const struct err *e);
 void bridge_notify(struct bridge *b, uint32_t type, const struct json_table *table,
 		   const void *message);
 
-/** bridge_shut() - send nothing more and hang up */
-void bridge_shut(struct bridge *b);
+/**
+ * bridge_agreed() - whether the host of this connection has agreed to one of lcow's extensions
+ * (GCS_EXT_…)
+ */
+bool bridge_agreed(const struct bridge *b, const char *extension);
+
+/**
+ * bridge_notify_agreed() - send a notification to a host that has agreed to @extension; to another
+ * one, or without a connection, nothing is sent, and host_negotiated() is the time to make good
+ */
+void bridge_notify_agreed(struct bridge *b, const char *extension, uint32_t type,
+			  const struct json_table *table, const void *message);
 
 #endif

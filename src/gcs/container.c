@@ -14,9 +14,11 @@
 #include "gcs/agent.h"
 #include "gcs/boot.h"
 #include "gcs/bridge.h"
+#include "gcs/cgroup.h"
 #include "gcs/crun.h"
 #include "gcs/layers.h"
 #include "gcs/mounts.h"
+#include "gcs/oom.h"
 #include "gcs/process.h"
 #include "gcs/reaper.h"
 #include "loop/worker.h"
@@ -26,6 +28,7 @@
 enum {
 	ROLLBACK_USEC = 60000000,
 	DEATH_USEC = 30000000, /* from SIGKILL to the exit */
+	FREEZE_USEC = 10000000,
 };
 
 static int fail(struct err *err, int code, uint32_t hresult, const char *text, const char *id)
@@ -44,6 +47,7 @@ static void container_free(struct container *c)
 	process_free(c->init);
 	LIST_FOR_EACH_SAFE(it, &c->execs)
 		process_free(LIST_ENTRY(it, struct process, link));
+	oom_watch_free(c->oom);
 	spec_facts_clear(&c->facts);
 	free(c->id);
 	free(c->activity);
@@ -82,6 +86,11 @@ int container_process(struct container *c, pid_t pid, struct process **ret, stru
 	err_set(err, -ERR_NOT_FOUND, "container %s has no process %d", c->id, (int)pid);
 	err->hresult = HR_NOT_FOUND;
 	return err->code;
+}
+
+static char *cgroup_dir(const struct container *c)
+{
+	return str_printf(BOOT_CGROUP_ROOT "%s", c->facts.cgroup);
 }
 
 static int write_config(const char *bundle, struct json_object *spec, struct err *err)
@@ -154,6 +163,41 @@ static int check_config(const char *id, const struct gcs_container_config *confi
 	return 0;
 }
 
+static void on_oom(uint64_t kills, void *arg)
+{
+	struct container *c = arg;
+
+	log_warn("container %s: out of memory, %llu processes killed so far", c->id,
+		 (unsigned long long)kills);
+	c->oom_kills = kills;
+	container_tell_oom(c);
+}
+
+static void watch_memory(struct container *c)
+{
+	_cleanup_free_ char *dir = cgroup_dir(c);
+
+	c->oom = oom_watch_new(c->agent->oom, dir, on_oom, c);
+	oom_look(c->oom);
+}
+
+void container_tell_oom(struct container *c)
+{
+	const struct gcs_oom_notification n = {
+		.base = { .container_id = c->id, .activity_id = c->activity },
+		.kills = c->oom_kills,
+	};
+
+	if (c->oom_kills)
+		bridge_notify_agreed(c->agent->bridge, GCS_EXT_OOM, GCS_CONTAINER_OOM,
+				     &gcs_oom_notification_table, &n);
+}
+
+void container_exit_seen(struct container *c)
+{
+	oom_look(c->oom);
+}
+
 int container_create(struct agent *a, const char *id, const char *activity,
 		     const struct gcs_container_config *config, struct err *err)
 {
@@ -180,6 +224,7 @@ int container_create(struct agent *a, const char *id, const char *activity,
 		container_free(c);
 		return err_wrap(err, r, "create container %s", id);
 	}
+	watch_memory(c);
 	c->state = c->init->exited ? CONTAINER_TERMINATED : CONTAINER_CREATED;
 	log_info("created container %s, init is process %d", c->id, (int)c->init->pid);
 	return 0;
@@ -270,6 +315,9 @@ int container_exec(struct container *c, const struct gcs_execute_request *m, str
 				    ? "cannot exec in a container that has not been started"
 				    : "cannot exec in a stopped container",
 			    c->id);
+	if (c->frozen)
+		return fail(err, -ERR_STATE, HR_INVALID_STATE, "cannot exec in a paused container",
+			    c->id);
 	p = process_new(c->agent, c, false);
 	c->starting++;
 	r = exec(c, m, p, err);
@@ -319,6 +367,46 @@ int container_update(struct container *c, struct json_object *resources, struct 
 	r = crun_update(c->id, resources, err);
 	c->starting--;
 	return r < 0 ? err_wrap(err, r, "update container %s", c->id) : 0;
+}
+
+/* crun would wait for ever for a process that is stopped while it sets it up. */
+static int wait_started(struct container *c, struct err *err)
+{
+	while (c->starting) {
+		int r = co_sleep(10 * USEC_PER_MSEC);
+
+		if (r < 0)
+			return err_sys(err, r, "wait for what is being started in the container");
+	}
+	return 0;
+}
+
+static int set_frozen(struct container *c, bool frozen, struct err *err)
+{
+	_cleanup_free_ char *dir = cgroup_dir(c);
+	int r = 0;
+
+	CO_LOCK(&c->lock);
+	c->frozen = frozen;
+	if (frozen)
+		r = wait_started(c, err);
+	if (r >= 0 && c->state != CONTAINER_RUNNING)
+		r = fail(err, -ERR_STATE, HR_ALREADY_STOPPED, "container not running", c->id);
+	if (r >= 0)
+		r = cgroup_freeze(dir, frozen, FREEZE_USEC, err);
+	if (r < 0)
+		c->frozen = false;
+	return r;
+}
+
+int container_freeze(struct container *c, bool frozen, struct err *err)
+{
+	int r;
+
+	c->freezing++;
+	r = set_frozen(c, frozen, err);
+	c->freezing--;
+	return r < 0 ? err_wrap(err, r, "%s container %s", frozen ? "freeze" : "thaw", c->id) : 0;
 }
 
 bool container_uses_bundle(struct agent *a, const char *bundle)
@@ -373,12 +461,12 @@ static int kill_unstarted(struct container *c, struct err *err)
 		if (r < 0)
 			return err_sys(err, r, "kill process %d", (int)c->init->pid);
 	}
-	while (c->starting) {
+	while (c->freezing) {
 		r = co_sleep(10 * USEC_PER_MSEC);
 		if (r < 0)
-			return err_sys(err, r, "wait for what is being started in the container");
+			return err_sys(err, r, "wait for the freezer of the container");
 	}
-	return 0;
+	return wait_started(c, err);
 }
 
 static int remove_fn(void *arg)
@@ -395,8 +483,13 @@ static int remove_tree(char *path, struct err *err)
 
 static int tear_down(struct container *c, struct err *err)
 {
+	_cleanup_free_ char *freeze =
+		str_printf(BOOT_CGROUP_ROOT "%s/cgroup.freeze", c->facts.cgroup);
 	int r = kill_unstarted(c, err);
 
+	/* What is stopped would not go by anything but SIGKILL. */
+	if (r >= 0 && c->frozen)
+		file_put(freeze, "0");
 	if (r >= 0)
 		r = crun_delete(c->id, err);
 	if (r >= 0)

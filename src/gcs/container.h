@@ -3,6 +3,7 @@
 #define LCOW_GCS_CONTAINER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/list.h"
@@ -14,6 +15,7 @@ struct err;
 struct gcs_container_config;
 struct gcs_execute_request;
 struct json_object;
+struct oom_watch;
 struct process;
 
 /**
@@ -43,9 +45,13 @@ enum container_state {
  * @exit_type:	of the notification
  * @noted:	the notification has been sent
  * @starting:	execs under way: they hold on to this object
+ * @freezing:	requests to freeze or thaw under way: they, too
+ * @frozen:	its processes are stopped, or about to be
+ * @oom:	watches its cgroup, NULL before that is there
+ * @oom_kills:	processes killed for lack of memory so far
  * @init:	its first process
  * @execs:	further processes
- * @lock:	start and delete
+ * @lock:	start, freezing and thawing
  */
 struct container {
 	struct agent *agent;
@@ -58,6 +64,10 @@ struct container {
 	const char *exit_type;
 	bool noted;
 	unsigned starting;
+	unsigned freezing;
+	bool frozen;
+	struct oom_watch *oom;
+	uint64_t oom_kills;
 	struct process *init;
 	struct list execs;
 	struct co_mutex lock;
@@ -96,6 +106,16 @@ int container_signal(struct container *c, pid_t pid, int signo, struct err *err)
 CO int container_update(struct container *c, struct json_object *resources, struct err *err);
 
 /**
+ * container_freeze() - stop all its processes, or let them go on; as it was already is success
+ *
+ * Further execs are refused from the moment it begins; it waits for those under way.
+ *
+ * Return: 0 once the kernel says so; -ERR_STATE when it does not run; or negative errno with text,
+ * then its processes run
+ */
+CO int container_freeze(struct container *c, bool frozen, struct err *err);
+
+/**
  * container_delete() - DeleteContainerState: remove what is left of a container that does not run
  *
  * Every step may be repeated: after a failure the container is still known and can be deleted
@@ -110,6 +130,13 @@ bool container_uses_bundle(struct agent *a, const char *bundle);
 
 /** container_init_gone() - init has been reaped (from process.c) */
 void container_init_gone(struct container *c);
+/**
+ * container_exit_seen() - before the exit of one of its processes is told: tell first what it may
+ * have died of (from process.c)
+ */
+void container_exit_seen(struct container *c);
+/** container_tell_oom() - notify the host of the kills so far, if any and if it wants to know */
+void container_tell_oom(struct container *c);
 /**
  * container_note_exit() - the host was told init's exit code: send the one notification (from
  * process.c)

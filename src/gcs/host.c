@@ -13,6 +13,7 @@
 #include "gcs/boot.h"
 #include "gcs/bridge.h"
 #include "gcs/container.h"
+#include "gcs/metrics.h"
 #include "gcs/modify.h"
 #include "gcs/process.h"
 #include "gcs/properties.h"
@@ -200,6 +201,8 @@ static int handle_properties(struct request *rq, void *message, struct err *err)
 	}
 	if (strv_has(types, "Statistics"))
 		json_object_object_add(o, "LCOWMetrics", properties_statistics(dir));
+	if (strv_has(types, "CgroupMetrics") && bridge_agreed(rq->agent->bridge, GCS_EXT_METRICS))
+		json_object_object_add(o, "CgroupMetrics", metrics_read(dir));
 	text = json_text(o);
 	reply.properties = text;
 	return request_reply(rq, &gcs_properties_reply_table, &reply);
@@ -256,6 +259,12 @@ const struct handler handlers[] = {
 	{ GCS_DELETE_STATE, &gcs_simple_request_table, handle_delete },
 	{ 0, NULL, NULL },
 };
+
+void host_negotiated(struct agent *a)
+{
+	MAP_FOR_EACH(e, &a->containers)
+		container_tell_oom(e->value);
+}
 
 void host_bridge_lost(struct agent *a)
 {

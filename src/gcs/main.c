@@ -11,10 +11,12 @@
 #include "gcs/agent.h"
 #include "gcs/boot.h"
 #include "gcs/bridge.h"
+#include "gcs/clock.h"
 #include "gcs/drivers.h"
 #include "gcs/entropy.h"
 #include "gcs/logport.h"
 #include "gcs/module.h"
+#include "gcs/oom.h"
 #include "gcs/options.h"
 #include "gcs/reaper.h"
 #include "gcs/share.h"
@@ -34,7 +36,7 @@ static int boot(struct agent *a, const struct options *o, struct err *err)
 	if (r < 0)
 		return err_sys(err, r, "set up the log");
 	if (o->wall_ns) {
-		r = boot_clock(o->wall_ns, err);
+		r = clock_step(o->wall_ns, err);
 		if (r < 0)
 			return r;
 	}
@@ -60,6 +62,7 @@ static int start(struct agent *a, const struct options *o, struct err *err)
 			return err_set(err, -EIO, "cannot watch SIGCHLD");
 	}
 	a->shares = shares_new();
+	a->oom = oom_new();
 	if (!a->test) {
 		entropy_start(a);
 		logport_start(a);

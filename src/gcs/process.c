@@ -130,6 +130,8 @@ static void publish(void *arg)
 	struct process *p = arg;
 	bool any = false;
 
+	if (p->container)
+		container_exit_seen(p->container);
 	p->published = true;
 	LIST_FOR_EACH_SAFE(it, &p->waiters) {
 		struct waiter *w = LIST_ENTRY(it, struct waiter, link);

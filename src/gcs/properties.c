@@ -3,21 +3,12 @@
 
 #include <dirent.h>
 #include <json-c/json.h>
-#include <sys/stat.h>
 
-#include "base/fd.h"
 #include "base/str.h"
+#include "gcs/cgroup.h"
 #include "wire/json.h"
 
-enum { FILE_MAX_BYTES = 256 << 10, DEPTH_MAX = 8, USEC_TO_NSEC = 1000 };
-
-static char *cgroup_read(const char *dir, const char *file)
-{
-	_cleanup_free_ char *path = str_printf("%s/%s", dir, file);
-	char *text = NULL;
-
-	return file_read(path, FILE_MAX_BYTES, &text, NULL) < 0 ? NULL : text;
-}
+enum { DEPTH_MAX = 8, USEC_TO_NSEC = 1000 };
 
 static void collect_pids(const char *dir, unsigned depth, struct json_object *list)
 {
@@ -57,40 +48,6 @@ struct json_object *properties_processes(const char *dir)
 	return list;
 }
 
-static uint64_t number(const char *text)
-{
-	_cleanup_free_ char *word = text ? mem_strndup(text, strcspn(text, " \n")) : NULL;
-	uint64_t v = 0;
-
-	if (!word)
-		return 0;
-	if (str_eq(word, "max"))
-		return UINT64_MAX;
-	return str_u64(word, &v) < 0 ? 0 : v;
-}
-
-static uint64_t cgroup_number(const char *dir, const char *file)
-{
-	_cleanup_free_ char *text = cgroup_read(dir, file);
-
-	return number(text);
-}
-
-/* Value of a line "key value" in a flat-keyed file. */
-static uint64_t keyed(const char *text, const char *key)
-{
-	size_t n = strlen(key);
-
-	for (const char *p = text; p && *p;) {
-		const char *end = strchr(p, '\n');
-
-		if (strncmp(p, key, n) == 0 && p[n] == ' ')
-			return number(p + n + 1);
-		p = end ? end + 1 : NULL;
-	}
-	return 0;
-}
-
 static void put(struct json_object *o, const char *name, uint64_t v)
 {
 	if (v)
@@ -111,12 +68,12 @@ static void cpu(struct json_object *o, const char *dir)
 	struct json_object *usage = sub(o, "usage");
 	struct json_object *throttling = sub(o, "throttling");
 
-	put(usage, "total", keyed(text, "usage_usec") * USEC_TO_NSEC);
-	put(usage, "kernel", keyed(text, "system_usec") * USEC_TO_NSEC);
-	put(usage, "user", keyed(text, "user_usec") * USEC_TO_NSEC);
-	put(throttling, "periods", keyed(text, "nr_periods"));
-	put(throttling, "throttled_periods", keyed(text, "nr_throttled"));
-	put(throttling, "throttled_time", keyed(text, "throttled_usec") * USEC_TO_NSEC);
+	put(usage, "total", cgroup_keyed(text, "usage_usec") * USEC_TO_NSEC);
+	put(usage, "kernel", cgroup_keyed(text, "system_usec") * USEC_TO_NSEC);
+	put(usage, "user", cgroup_keyed(text, "user_usec") * USEC_TO_NSEC);
+	put(throttling, "periods", cgroup_keyed(text, "nr_periods"));
+	put(throttling, "throttled_periods", cgroup_keyed(text, "nr_throttled"));
+	put(throttling, "throttled_time", cgroup_keyed(text, "throttled_usec") * USEC_TO_NSEC);
 }
 
 static void memory(struct json_object *o, const char *dir)
@@ -141,7 +98,7 @@ static void memory(struct json_object *o, const char *dir)
 	struct json_object *usage, *swap;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		put(o, rows[i].name, keyed(text, rows[i].key));
+		put(o, rows[i].name, cgroup_keyed(text, rows[i].key));
 	put(o, "hierarchical_memory_limit", cgroup_number(dir, "memory.max"));
 	put(o, "hierarchical_swap_limit", cgroup_number(dir, "memory.swap.max"));
 	usage = sub(o, "usage");
@@ -151,8 +108,8 @@ static void memory(struct json_object *o, const char *dir)
 	swap = sub(o, "swap");
 	put(swap, "limit", cgroup_number(dir, "memory.swap.max"));
 	put(swap, "usage", cgroup_number(dir, "memory.swap.current"));
-	put(sub(o, "kernel"), "usage", keyed(text, "kernel_stack"));
-	put(sub(o, "kernel_tcp"), "usage", keyed(text, "sock"));
+	put(sub(o, "kernel"), "usage", cgroup_keyed(text, "kernel_stack"));
+	put(sub(o, "kernel_tcp"), "usage", cgroup_keyed(text, "sock"));
 }
 
 /* One row for each page size: hugetlb.<size>.max is there whatever is used. */
@@ -200,6 +157,6 @@ struct json_object *properties_statistics(const char *dir)
 	cpu(sub(o, "cpu"), dir);
 	memory(sub(o, "memory"), dir);
 	sub(o, "rdma");
-	put(sub(o, "memory_oom_control"), "oom_kill", keyed(events, "oom_kill"));
+	put(sub(o, "memory_oom_control"), "oom_kill", cgroup_keyed(events, "oom_kill"));
 	return o;
 }

@@ -194,6 +194,53 @@ START_TEST(nothing_but_one_negotiation_is_done_on_a_new_connection)
 }
 END_TEST
 
+#define NEGOTIATE_WITH(extensions) \
+	"{" BASE ",\"MinimumVersion\":4,\"MaximumVersion\":4,\"LcowExtensions\":[" extensions "]}"
+#define SET_CLOCK \
+	"{" BASE ",\"Request\":{\"ResourceType\":\"Clock\",\"RequestType\":\"Update\"," \
+	"\"Settings\":{\"UnixNanoseconds\":1700000000000000000}}}"
+
+static void check_message(const char *modify, const char *part)
+{
+	_cleanup_json_ struct json_object *o = call(GCS_MODIFY_SETTINGS, modify);
+	const char *text = json_get_str(o, "ErrorMessage");
+
+	ck_assert_uint_eq(result(o), HR_FAIL);
+	ck_assert_msg(strstr(text, part) != NULL, "'%s' in '%s'", part, text);
+}
+
+static void extensions(void)
+{
+	_cleanup_json_ struct json_object *o =
+		call(GCS_NEGOTIATE, NEGOTIATE_WITH("\"Clock\",\"FromTheFuture\",\"OomEvents\""));
+	struct json_object *list =
+		json_get(o, "Capabilities", "GuestDefinedCapabilities", "LcowExtensions", NULL);
+	_cleanup_free_ char *text = json_text(list);
+	_cleanup_json_ struct json_object *plain = NULL;
+	char byte;
+
+	ck_assert_str_eq(text, "[\"OomEvents\",\"Clock\"]");
+	/* Known, and refused for being on a test channel. */
+	check_message(SET_CLOCK, "test channel");
+	/* What a connection has agreed to ends with it. */
+	co_event_clear(&bridge_up);
+	post_raw(GCS_START, 5, "");
+	ck_assert_int_eq(co_read(bridge_fd, &byte, 1), 0);
+	ck_assert_int_eq(co_event_wait(&bridge_up), 0);
+	plain = call(GCS_NEGOTIATE, NEGOTIATE("4", "4"));
+	ck_assert_uint_eq(result(plain), 0);
+	ck_assert_ptr_nonnull(json_get(plain, "Capabilities", "GuestDefinedCapabilities", NULL));
+	ck_assert_ptr_null(json_get(plain, "Capabilities", "GuestDefinedCapabilities",
+				    "LcowExtensions", NULL));
+	check_message(SET_CLOCK, "invalid ResourceType 'Clock'");
+}
+
+START_TEST(a_connection_has_those_extensions_that_its_host_asked_for)
+{
+	run(extensions);
+}
+END_TEST
+
 static void bad_messages(void)
 {
 	negotiate();
@@ -368,6 +415,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 40);
 	tcase_add_test(tc, nothing_but_one_negotiation_is_done_on_a_new_connection);
+	tcase_add_test(tc, a_connection_has_those_extensions_that_its_host_asked_for);
 	tcase_add_test(tc, bad_messages_are_answered_and_harm_nothing);
 	tcase_add_test(tc, a_test_channel_changes_nothing_of_the_machine);
 	tcase_add_test(tc, a_process_beside_the_containers_has_its_streams_and_its_exit_code);
