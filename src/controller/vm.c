@@ -10,8 +10,10 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "controller/clock.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/sizing.h"
 #include "controller/vm_devices.h"
 #include "guest/guest.h"
 #include "vmm/vmm.h"
@@ -42,6 +44,7 @@ const char *vm_state_name(enum vm_state s)
 /**
  * struct vm - see vm.h
  * @lock:	one of create, start, terminate at a time
+ * @clock:	while the guest can be told the time
  * @starter:	the coroutine in vm_start(), so that the VM's early death can end its wait
  * @ended:	the VM has ended, or never will run
  * @exited:	QEMU is gone
@@ -53,6 +56,8 @@ struct vm {
 	struct vm_devices devices;
 	struct scsi *scsi;
 	struct shares *shares;
+	struct sizing *sizing;
+	struct clock *clock;
 	enum vm_state state;
 	struct co_mutex lock;
 	struct co *starter;
@@ -136,6 +141,11 @@ static pid_t real_pid(void *ctx)
 	return d->vmm ? vmm_pid(d->vmm) : 0;
 }
 
+static CO int real_set_clock(void *ctx, uint64_t unix_ns, struct err *err)
+{
+	return vm_devices_set_clock(ctx, unix_ns, err);
+}
+
 static const struct vm_ops real_ops = {
 	.create = real_create,
 	.listen = real_listen,
@@ -147,6 +157,7 @@ static const struct vm_ops real_ops = {
 	.clean_exit = real_clean_exit,
 	.last_words = real_last_words,
 	.pid = real_pid,
+	.set_clock = real_set_clock,
 };
 
 /* ---- the controller ---- */
@@ -173,6 +184,8 @@ struct vm *vm_free(struct vm *vm)
 {
 	if (!vm)
 		return NULL;
+	clock_free(vm->clock);
+	sizing_free(vm->sizing);
 	scsi_free(vm->scsi);
 	shares_free(vm->shares);
 	guest_free(vm->devices.guest);
@@ -190,6 +203,7 @@ static void on_vmm_exit(void *arg)
 	vm->exited = true;
 	vm->exited_at = time_real_ns();
 	vm->clean = vm->ops->clean_exit(vm->ctx);
+	vm->clock = clock_free(vm->clock);
 	vm->ops->disconnect(vm->ctx);
 	if (vm->starter)
 		co_cancel(vm->starter);
@@ -216,6 +230,9 @@ CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_
 		return r;
 	vm->scsi = scsi_new(&vm_devices_scsi_ops, &vm->devices);
 	vm->shares = shares_new(&vm_devices_share_ops, &vm->devices, deny_writable_shares);
+	vm->sizing = sizing_new(&vm_devices_sizing_ops, &vm->devices,
+				cfg->max_memory_mb ? cfg->max_memory_mb : cfg->memory_mb,
+				cfg->max_cpus ? cfg->max_cpus : cfg->cpus);
 	set_state(vm, VM_CREATED);
 	return 0;
 }
@@ -259,6 +276,15 @@ static int explain_failure(struct vm *vm, int r, struct err *err)
 	return r;
 }
 
+static CO int tell_guest(void *ctx, uint64_t unix_ns, struct err *err)
+{
+	struct vm *vm = ctx;
+
+	return vm->ops->set_clock(vm->ctx, unix_ns, err);
+}
+
+static const struct clock_ops clock_ops = { .set = tell_guest };
+
 CO int vm_start(struct vm *vm, struct err *err)
 {
 	CO_LOCK(&vm->lock);
@@ -277,6 +303,8 @@ CO int vm_start(struct vm *vm, struct err *err)
 	vm->starter = NULL;
 	if (r >= 0 && !vm->exited) {
 		set_state(vm, VM_RUNNING);
+		if (vm->ops->set_clock)
+			vm->clock = clock_new(&clock_ops, vm, CLOCK_PERIOD_SEC * USEC_PER_SEC);
 		return 0;
 	}
 	r = explain_failure(vm, r, err);
@@ -358,4 +386,14 @@ struct scsi *vm_scsi(struct vm *vm)
 struct shares *vm_shares(struct vm *vm)
 {
 	return vm->shares;
+}
+
+struct sizing *vm_sizing(struct vm *vm)
+{
+	return vm->sizing;
+}
+
+void vm_sync_clock(struct vm *vm)
+{
+	clock_sync(vm->clock);
 }

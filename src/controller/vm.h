@@ -12,6 +12,7 @@ struct err;
 struct guest;
 struct scsi;
 struct shares;
+struct sizing;
 struct vm_config;
 
 /*
@@ -86,6 +87,10 @@ pid_t vm_pid(const struct vm *vm);
 struct guest *vm_guest(struct vm *vm);
 struct scsi *vm_scsi(struct vm *vm);
 struct shares *vm_shares(struct vm *vm);
+/** vm_sizing() - likewise; how large the VM is for its containers */
+struct sizing *vm_sizing(struct vm *vm);
+/** vm_sync_clock() - tell the guest the time of day, as when its processes have stood still; soon */
+void vm_sync_clock(struct vm *vm);
 
 /**
  * vm_device_gone() - whether a failed teardown step of a device, mount or container means that it
@@ -117,6 +122,7 @@ struct vm_ops {
 	bool (*clean_exit)(void *ctx);
 	char *(*last_words)(void *ctx);
 	pid_t (*pid)(void *ctx);
+	CO int (*set_clock)(void *ctx, uint64_t unix_ns, struct err *err);
 };
 /** vm_set_ops() - for unit tests, right after vm_new() */
 void vm_set_ops(struct vm *vm, const struct vm_ops *ops, void *ctx);

@@ -7,8 +7,10 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/sizing.h"
 #include "controller/vm.h"
 #include "guest/guest.h"
 #include "vmm/vmm.h"
@@ -137,6 +139,53 @@ const struct share_ops vm_devices_share_ops = {
 	.mount = share_mount,
 	.unmount = share_unmount,
 };
+
+/* ---- size ---- */
+
+static uint64_t memory_mb(void *ctx)
+{
+	return vmm_memory_mb(((struct vm_devices *)ctx)->vmm);
+}
+
+static unsigned cpus(void *ctx)
+{
+	return vmm_cpus(((struct vm_devices *)ctx)->vmm);
+}
+
+static CO int grow_memory(void *ctx, uint64_t mb, struct err *err)
+{
+	return vmm_grow_memory(((struct vm_devices *)ctx)->vmm, mb, err);
+}
+
+static CO int grow_cpus(void *ctx, unsigned n, struct err *err)
+{
+	return vmm_grow_cpus(((struct vm_devices *)ctx)->vmm, n, err);
+}
+
+static CO int raise_pods_limit(void *ctx, struct err *err)
+{
+	return guest_modify(((struct vm_devices *)ctx)->guest, NULL, "Update",
+			    "PodCgroupMemoryLimit", NULL, NULL, err);
+}
+
+const struct sizing_ops vm_devices_sizing_ops = {
+	.memory_mb = memory_mb,
+	.cpus = cpus,
+	.grow_memory = grow_memory,
+	.grow_cpus = grow_cpus,
+	.raise_pods_limit = raise_pods_limit,
+};
+
+/* ---- the clock ---- */
+
+CO int vm_devices_set_clock(struct vm_devices *d, uint64_t unix_ns, struct err *err)
+{
+	struct gcs_clock clock = { .unix_ns = unix_ns };
+
+	if (!strv_has(guest_caps(d->guest)->guest.extensions, GCS_EXT_CLOCK))
+		return err_set(err, -ERR_UNIMPLEMENTED, "the agent keeps its own time");
+	return guest_modify(d->guest, NULL, "Update", "Clock", &gcs_clock_table, &clock, err);
+}
 
 /* ---- the agent's death ---- */
 

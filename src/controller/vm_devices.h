@@ -3,10 +3,15 @@
 #define LCOW_CONTROLLER_VM_DEVICES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
+#include "loop/co.h"
+
+struct err;
 struct guest;
 struct scsi_ops;
 struct share_ops;
+struct sizing_ops;
 struct vmm;
 
 /**
@@ -20,13 +25,17 @@ struct vm_devices {
 	bool virtio_shares;
 };
 
-/** vm_devices_scsi_ops, vm_devices_share_ops - their ctx is a struct vm_devices */
+/** vm_devices_scsi_ops, vm_devices_share_ops, vm_devices_sizing_ops - their ctx is a struct vm_devices */
 extern const struct scsi_ops vm_devices_scsi_ops;
 extern const struct share_ops vm_devices_share_ops;
+extern const struct sizing_ops vm_devices_sizing_ops;
 
 /**
  * vm_devices_guest_lost() - the bridge has ended: a VM without its agent is of no use and is killed
  */
 void vm_devices_guest_lost(void *ctx);
+
+/** vm_devices_set_clock() - -ERR_UNIMPLEMENTED when that was not agreed with the agent */
+CO int vm_devices_set_clock(struct vm_devices *d, uint64_t unix_ns, struct err *err);
 
 #endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_CONTROLLER_RESOURCES_H
+#define LCOW_CONTROLLER_RESOURCES_H
+
+struct claim_size;
+struct err;
+struct json_object;
+
+/*
+ * A container's linux.resources, as the OCI runtime specification has them.
+ */
+
+/**
+ * resources_size() - check the types of what is known, and read what it asks of the VM
+ * @resources:	JSON object; NULL asks for nothing
+ * @size:	only what is given changes; a limit below 0 is no limit
+ *
+ * Return: 0, or -ERR_INVALID naming the member by its path; @size is then untouched
+ */
+int resources_size(struct json_object *resources, struct claim_size *size, struct err *err);
+
+/**
+ * resources_for_guest() - a copy without what names devices of the host
+ * Return: one reference
+ */
+struct json_object *resources_for_guest(struct json_object *resources);
+
+#endif
