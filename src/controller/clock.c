@@ -20,7 +20,7 @@ enum { SET_SEC = 10 };
 
 /**
  * struct clock - see clock.h
- * @timer:	of CLOCK_REALTIME: readable when the period is over, and when the host's clock is set
+ * @timer:	of CLOCK_REALTIME: readable after each period, and when the host's clock is set
  * @telling:	the coroutine that tells the guest, NULL when none does
  * @again:	once more after this time
  * @freed:	clock_free() was called while the guest was told: the coroutine frees

@@ -15,7 +15,9 @@
 #include "base/time.h"
 #include "controller/device/share.h"
 #include "controller/mounts.h"
+#include "controller/resources.h"
 #include "controller/rootfs.h"
+#include "controller/sizing.h"
 #include "controller/spec.h"
 #include "controller/vm.h"
 #include "guest/guest.h"
@@ -42,6 +44,7 @@ _Static_assert(ARRAY_SIZE(moves) == CONTAINER_STATE_END, "a row for each state")
  * struct container - see container.h
  * @lock:	one of create, start, delete at a time
  * @in_guest:	the guest knows it
+ * @claim:	what its limits ask of the VM
  * @share_ids:	reservations of its mounts
  * @processes:	exec id → struct process; init is ""
  */
@@ -53,6 +56,7 @@ struct container {
 	char *bundle;
 	enum container_state state;
 	struct co_mutex lock;
+	struct claim claim;
 	struct rootfs rootfs;
 	char **share_ids;
 	bool in_guest;
@@ -108,6 +112,16 @@ static CO int guest_get_properties(void *ctx, const char *id, const char *type, 
 	return guest_properties(ctx, id, type, ret, err);
 }
 
+static CO int guest_update_container(void *ctx, const char *id, struct json_object *resources,
+				     struct err *err)
+{
+	_cleanup_json_ struct json_object *windows = json_object_new_object();
+	struct gcs_constraints constraints = { .windows = windows, .lin = resources };
+
+	return guest_modify(ctx, id, "Update", "ContainerConstraints", &gcs_constraints_table,
+			    &constraints, err);
+}
+
 const struct container_ops container_guest_ops = {
 	.combine_layers = guest_combine,
 	.remove_layers = guest_remove_layers,
@@ -115,6 +129,7 @@ const struct container_ops container_guest_ops = {
 	.start = guest_start_container,
 	.delete_state = guest_delete_container,
 	.properties = guest_get_properties,
+	.update = guest_update_container,
 };
 
 /* ---- life ---- */
@@ -129,6 +144,7 @@ struct container *container_new(const struct container_env *env, const char *id,
 	c->id = mem_strdup(id);
 	c->pod = mem_strdup(pod);
 	co_mutex_init(&c->lock);
+	claim_init(&c->claim, c->id, c->pod);
 	return c;
 }
 
@@ -139,6 +155,7 @@ struct container *container_free(struct container *c)
 	MAP_FOR_EACH(e, &c->processes)
 		process_free(e->value);
 	map_free(&c->processes);
+	claim_release(&c->claim);
 	rootfs_drop_host(&c->rootfs);
 	strv_free(c->share_ids);
 	free(c->bundle);
@@ -190,7 +207,10 @@ static CO int release_shares(struct container *c, struct err *err)
 static CO int release_resources(struct container *c, struct err *err)
 {
 	struct err other = { 0 };
-	int r = rootfs_uncombine(&c->rootfs, c->env, c->id, err);
+	int r;
+
+	claim_release(&c->claim);
+	r = rootfs_uncombine(&c->rootfs, c->env, c->id, err);
 
 	if (r < 0)
 		return r;
@@ -205,6 +225,46 @@ static CO int release_resources(struct container *c, struct err *err)
 	int k = release_shares(c, r < 0 ? &other : err);
 
 	return r < 0 ? r : k;
+}
+
+/* ---- limits ---- */
+
+/* What @size becomes with these resources, and the VM with it. */
+static CO int claim(struct container *c, struct json_object *resources, struct claim_size *size,
+		    struct err *err)
+{
+	int r = resources_size(resources, size, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "resources");
+	return c->env->sizing ? sizing_claim(c->env->sizing, &c->claim, size, err) : 0;
+}
+
+CO int container_update(struct container *c, struct json_object *resources, struct err *err)
+{
+	CO_LOCK(&c->lock);
+
+	const struct claim_size before = c->claim.size;
+	struct claim_size size = before;
+
+	if (c->state != CONTAINER_CREATED && c->state != CONTAINER_RUNNING)
+		return err_set(err, -ERR_STATE, "cannot update a stopped container");
+
+	int r = claim(c, resources, &size, err);
+
+	if (r < 0)
+		return r;
+
+	_cleanup_json_ struct json_object *limits = resources_for_guest(resources);
+
+	r = c->env->ops->update(c->env->guest, c->id, limits, err);
+	if (r >= 0)
+		return 0;
+	/* What was not waited for may have been done or not: be ready for both. */
+	c->claim.size = vm_call_abandoned(r) ? size : before;
+	if (c->claim.size.memory < before.memory)
+		c->claim.size.memory = before.memory;
+	return r;
 }
 
 /* ---- Create ---- */
@@ -232,9 +292,12 @@ static CO int make_guest_container(struct container *c, struct json_object *spec
 static CO int build(struct container *c, const struct container_request *request, struct err *err)
 {
 	_cleanup_json_ struct json_object *spec = NULL;
+	struct claim_size size = { 0 };
 	uint64_t t0 = time_mono();
-	int r = rootfs_prepare(&c->rootfs, c->env, c->id, c->pod, request, err);
+	int r = claim(c, json_get(request->spec, "linux", "resources", NULL), &size, err);
 
+	if (r >= 0)
+		r = rootfs_prepare(&c->rootfs, c->env, c->id, c->pod, request, err);
 	if (r < 0)
 		return r;
 	log_phase("layers", t0);

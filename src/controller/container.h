@@ -15,6 +15,7 @@ struct gcs_container_config;
 struct json_object;
 struct scsi;
 struct shares;
+struct sizing;
 
 /*
  * Linux container controller: host resources, the guest's container, its processes.
@@ -63,11 +64,13 @@ struct container_ops {
 	CO int (*delete_state)(void *ctx, const char *id, struct err *err);
 	CO int (*properties)(void *ctx, const char *id, const char *type, char **ret,
 			     struct err *err);
+	CO int (*update)(void *ctx, const char *id, struct json_object *resources, struct err *err);
 };
 extern const struct container_ops container_guest_ops;
 
 /**
  * struct container_env - what containers of one VM share; outlives them
+ * @sizing:	of the VM; NULL for a VM whose size nobody minds
  * @work_dir:	host directory (in the sandbox's run directory) below which rootfs mounts are made:
  *		<work_dir>/<id>/rootfs
  * @scratch_dir: host directory for scratch images (on disk): <scratch_dir>/<id>.img
@@ -80,6 +83,7 @@ struct container_env {
 	void *guest;
 	struct scsi *scsi;
 	struct shares *shares;
+	struct sizing *sizing;
 	const char *work_dir;
 	const char *scratch_dir;
 	uint64_t scratch_bytes;
@@ -136,6 +140,17 @@ CO int container_exec(struct container *c, const char *exec_id, const struct std
 /** container_kill() - @all: every process of the container; an unknown exec is -ERR_NOT_FOUND */
 CO int container_kill(struct container *c, const char *exec_id, uint32_t signal, bool all,
 		      struct err *err);
+/**
+ * container_update() - change limits while it is created or running
+ * @resources:	linux.resources; what is not given stays as it is
+ *
+ * The VM grows first, when the limits of all its containers need it.
+ *
+ * Return: 0; -ERR_INVALID naming the member of a wrong type; -ERR_STATE after its end;
+ * -ERR_EXHAUSTED when the VM cannot grow as far; or what the guest refused. The container's claim
+ * on the VM is then what it was
+ */
+CO int container_update(struct container *c, struct json_object *resources, struct err *err);
 /**
  * container_delete() - init: ends its execs and releases every resource (retryable) after it has
  * stopped; running is -ERR_STATE; @ret is the last status

@@ -89,7 +89,7 @@ struct scsi *vm_scsi(struct vm *vm);
 struct shares *vm_shares(struct vm *vm);
 /** vm_sizing() - likewise; how large the VM is for its containers */
 struct sizing *vm_sizing(struct vm *vm);
-/** vm_sync_clock() - tell the guest the time of day, as when its processes have stood still; soon */
+/** vm_sync_clock() - tell the guest the time of day again, soon */
 void vm_sync_clock(struct vm *vm);
 
 /**

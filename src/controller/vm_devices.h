@@ -25,7 +25,10 @@ struct vm_devices {
 	bool virtio_shares;
 };
 
-/** vm_devices_scsi_ops, vm_devices_share_ops, vm_devices_sizing_ops - their ctx is a struct vm_devices */
+/**
+ * vm_devices_scsi_ops, vm_devices_share_ops, vm_devices_sizing_ops - their ctx is a struct
+ * vm_devices
+ */
 extern const struct scsi_ops vm_devices_scsi_ops;
 extern const struct share_ops vm_devices_share_ops;
 extern const struct sizing_ops vm_devices_sizing_ops;

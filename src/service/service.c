@@ -151,6 +151,7 @@ CO int service_ensure_vm(struct service *s, struct err *err)
 		s->env.guest = vm_guest(s->vm);
 		s->env.scsi = vm_scsi(s->vm);
 		s->env.shares = vm_shares(s->vm);
+		s->env.sizing = vm_sizing(s->vm);
 	}
 	if (vm_state(s->vm) != VM_CREATED && vm_state(s->vm) != VM_RUNNING)
 		return err_set(err, -ERR_STATE, "vm is not running (state: %s)",

@@ -43,6 +43,8 @@ struct task {
 	struct list waiters;
 };
 
+/** task_not_found() - -ERR_NOT_FOUND, in the words that clients match in runc's answers */
+int task_not_found(const char *id, struct err *err);
 /** task_find() - a reference to a created task, NULL when there is none */
 struct task *task_find(struct service *s, const char *id);
 void task_put(struct task *t);
@@ -74,6 +76,10 @@ void task_answer_waits(struct task *t, const struct process_status *status);
  * ended, or what failed
  */
 CO int service_ensure_vm(struct service *s, struct err *err);
+
+/** task_update() - handler of Task.Update */
+CO int task_update(struct ttrpc_call *call, const ProtobufCMessage *request,
+		   ProtobufCMessage *reply, void *ctx, struct err *err);
 
 extern const struct ttrpc_service task_service_v2;
 extern const struct ttrpc_service task_service_v3;

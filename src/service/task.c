@@ -16,8 +16,7 @@
 #include "wire/json.h"
 #include "wire/pb.h"
 
-/* What clients match in runc's answers. */
-static int no_container(const char *id, struct err *err)
+int task_not_found(const char *id, struct err *err)
 {
 	return err_set(err, -ERR_NOT_FOUND, "container %s not created: not found", id ? id : "");
 }
@@ -200,7 +199,7 @@ HANDLER(task_start)
 	_cleanup_task_ struct task *t = task_find(s, req->id);
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 
 	int r = container_start(t->container, req->exec_id, &rep->pid, err);
 
@@ -231,7 +230,7 @@ HANDLER(task_exec)
 	struct json_object *spec = NULL;
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 	if (!str_id_valid(req->exec_id))
 		return err_set(err, -ERR_INVALID, "exec id \"%s\" is not valid", req->exec_id);
 	if (!req->spec || req->spec->value.len == 0)
@@ -279,7 +278,7 @@ HANDLER(task_state)
 	struct process_status status;
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 
 	int r = container_status(t->container, req->exec_id, &status, err);
 
@@ -307,7 +306,7 @@ HANDLER(task_wait)
 	struct process_status status;
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 
 	int r = container_status(t->container, req->exec_id, &status, err);
 
@@ -328,7 +327,7 @@ HANDLER(task_kill)
 	_cleanup_task_ struct task *t = task_find(ctx, req->id);
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 
 	int r = container_kill(t->container, req->exec_id, req->signal, req->all, err);
 
@@ -357,7 +356,7 @@ HANDLER(task_delete)
 	struct process_status status;
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 
 	int r = container_delete(t->container, req->exec_id, &status, err);
 
@@ -390,7 +389,7 @@ HANDLER(task_pids)
 	size_t n;
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 
 	int r = container_pids(t->container, &pids, &exec_ids, &n, err);
 
@@ -418,7 +417,7 @@ HANDLER(task_resize)
 	_cleanup_task_ struct task *t = task_find(ctx, req->id);
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 	if (req->width > UINT16_MAX || req->height > UINT16_MAX)
 		return err_set(err, -ERR_INVALID, "resize: %u × %u is too large", req->width,
 			       req->height);
@@ -432,7 +431,7 @@ HANDLER(task_close_io)
 	_cleanup_task_ struct task *t = task_find(ctx, req->id);
 
 	if (!t)
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 	return req->stdin ? container_close_stdin(t->container, req->exec_id, err) : 0;
 }
 
@@ -447,7 +446,7 @@ HANDLER(task_connect)
 	struct process_status status;
 
 	if (!t && !str_eq(req->id, s->options->sandbox))
-		return no_container(req->id, err);
+		return task_not_found(req->id, err);
 	rep->shim_pid = (uint32_t)getpid();
 	if (t && container_status(t->container, "", &status, NULL) == 0)
 		rep->task_pid = status.pid;
@@ -489,7 +488,7 @@ static const struct ttrpc_method methods[] = {
 	ROW("Exec", exec_process_request, EMPTY, task_exec),
 	ROW("ResizePty", resize_pty_request, EMPTY, task_resize),
 	ROW("CloseIO", close_iorequest, EMPTY, task_close_io),
-	ROW("Update", update_task_request, EMPTY, task_unimplemented),
+	ROW("Update", update_task_request, EMPTY, task_update),
 	ROW("Wait", wait_request, REPLY_TYPE(wait_response), task_wait),
 	ROW("Stats", stats_request, REPLY_TYPE(stats_response), task_unimplemented),
 	ROW("Connect", connect_request, REPLY_TYPE(connect_response), task_connect),

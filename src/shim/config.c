@@ -19,9 +19,9 @@
 enum { CONFIG_MAX = 64 << 10 };
 
 /*
- * What a VM may grow to when nobody says. The guest pays 284 KiB for each CPU that may come and, from
- * some dozens on, time to boot. Room for memory costs nothing, but has to fit with the VM's devices
- * into the 1 TiB that QEMU's default CPU addresses.
+ * What a VM may grow to when nobody says. The guest pays 284 KiB for each CPU that may come and,
+ * from some dozens on, time to boot. Room for memory costs nothing, but has to fit with the VM's
+ * devices into the 1 TiB that QEMU's default CPU addresses.
  */
 enum { DEFAULT_CPUS_MAX = 32, DEFAULT_MEMORY_MAX_MB = 512 << 10 };
 

@@ -93,9 +93,10 @@ static inline uint64_t vm_memory_room_mb(const struct vm_config *cfg)
 }
 
 /**
- * vm_memory_shared() - whether another process maps the memory when it serves a device; otherwise
- * it is private, which can be saved and cloned. A private mapping of a memfd would keep a page twice
- * once it was read and then written
+ * vm_memory_shared() - whether another process maps the memory when it serves a device
+ *
+ * Otherwise it is private, which can be saved and cloned. A private mapping of a memfd would keep a
+ * page twice once it was read and then written.
  */
 static inline bool vm_memory_shared(const struct vm_config *cfg)
 {

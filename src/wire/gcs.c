@@ -419,6 +419,14 @@ static const struct json_field combined_layers_fields[] = {
 const struct json_table gcs_combined_layers_table = TABLE("CombinedLayers", combined_layers_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_constraints
+static const struct json_field constraints_fields[] = {
+	FIELD("Windows", JSON_RAW, windows),
+	FIELD("Linux", JSON_RAW, lin),
+};
+const struct json_table gcs_constraints_table = TABLE("ContainerConstraints", constraints_fields);
+#undef STRUCT
+
 #define STRUCT struct gcs_freezer
 static const struct json_field freezer_fields[] = { FIELD("Frozen", JSON_BOOL, frozen) };
 const struct json_table gcs_freezer_table = TABLE("Freezer", freezer_fields);

@@ -277,6 +277,11 @@ struct gcs_combined_layers { /* CombinedLayers */
 	char *scratch_path;
 };
 
+struct gcs_constraints { /* ContainerConstraints */
+	struct json_object *windows; /* always written, and ignored */
+	struct json_object *lin; /* Linux: linux.resources of the OCI specification */
+};
+
 struct gcs_freezer {
 	bool frozen;
 }; /* Freezer, Update */
@@ -305,7 +310,7 @@ extern const struct json_table gcs_simple_request_table, gcs_reply_table,
 	gcs_wait_reply_table, gcs_signal_request_table, gcs_resize_request_table,
 	gcs_properties_request_table, gcs_properties_reply_table, gcs_stacks_reply_table,
 	gcs_modify_request_table, gcs_mapped_disk_table, gcs_scsi_device_table,
-	gcs_mapped_directory_table, gcs_combined_layers_table, gcs_freezer_table, gcs_clock_table,
-	gcs_exit_notification_table, gcs_oom_notification_table;
+	gcs_mapped_directory_table, gcs_combined_layers_table, gcs_constraints_table,
+	gcs_freezer_table, gcs_clock_table, gcs_exit_notification_table, gcs_oom_notification_table;
 
 #endif

@@ -11,6 +11,7 @@
 #include "controller/device/share.h"
 #include "controller/fixture.h"
 #include "wire/gcs.h"
+#include "wire/json.h"
 
 /*
  * A VM and a guest made of fakes, for what containers and their root file systems are built from.
@@ -184,9 +185,17 @@ static CO int fake_properties(void *ctx, const char *id, const char *type, char 
 	return r;
 }
 
+static CO int fake_update(void *ctx, const char *id, struct json_object *resources, struct err *err)
+{
+	_cleanup_free_ char *text = json_text(resources);
+	_cleanup_free_ char *what = str_printf("update %s %s", id, text);
+
+	return guest_call_of(err, what);
+}
+
 static const struct container_ops fake_container_ops = {
-	fake_combine, fake_remove_layers, fake_create,
-	fake_start,   fake_delete_state,  fake_properties,
+	fake_combine,      fake_remove_layers, fake_create, fake_start,
+	fake_delete_state, fake_properties,    fake_update,
 };
 
 /* ---- processes ---- */

@@ -190,7 +190,7 @@ START_TEST(a_step_that_fails_leaves_the_claim_as_it_was_and_what_grew)
 	ck_assert_uint_eq(a.size.quota, 1000);
 	ck_assert_uint_eq(mb, _i > 0 ? 1168 : BOOT_MB);
 	ck_assert_uint_eq(n_cpus, _i > 1 ? 2 : BOOT_CPUS);
-	/* The next one that goes through has the limit raised for what grew then, whatever it asks. */
+	/* The next one that goes through has the limit raised for what grew, whatever it asks. */
 	ck_assert_int_eq(claim(&b, 0, 0, 0), 0);
 	expect("limit;");
 	ck_assert_int_eq(claim(&b, 0, 0, 0), 0);
