@@ -22,6 +22,7 @@ struct transport;
  * @stopping:	the VM is being powered off: the bridge does not dial again
  * @ready:	set once the host has negotiated for the first time: what need not delay that starts
  *		now
+ * @plugged:	memory has come or gone since it was last looked at
  * @modules:	kernel modules that can be loaded
  * @transport:	how the host's ports are dialled
  * @bridge:	requests from the host
@@ -35,6 +36,7 @@ struct agent {
 	bool test;
 	bool stopping;
 	struct co_event ready;
+	struct co_event plugged;
 	struct modules *modules;
 	struct transport *transport;
 	struct bridge *bridge;

@@ -18,6 +18,9 @@
 #include "base/log.h"
 #include "base/str.h"
 
+/* with crun, for as long as it runs */
+#define OWN_MEMORY "8M"
+
 enum {
 	LOCKED = MS_NODEV | MS_NOSUID | MS_NOEXEC,
 	/* the agent holds a handful for every stream; containers get what their spec says */
@@ -75,6 +78,20 @@ static int cgroup_delegate(const char *dir, struct err *err)
 	return 0;
 }
 
+/* The OOM killer spares PID 1 anyway; that its pages stay keeps it quick when memory is short. */
+static int own_cgroup(struct err *err)
+{
+	int r;
+
+	if (mkdir(BOOT_CGROUP_SELF, 0755) < 0 && errno != EEXIST)
+		return err_sys(err, -errno, "mkdir %s", BOOT_CGROUP_SELF);
+	r = file_put(BOOT_CGROUP_SELF "/memory.min", OWN_MEMORY);
+	if (r < 0)
+		log_warn("cannot protect the agent's memory: %s", strerror(-r));
+	r = file_put(BOOT_CGROUP_SELF "/cgroup.procs", "0");
+	return r < 0 ? err_sys(err, r, "move to %s", BOOT_CGROUP_SELF) : 0;
+}
+
 int boot_mounts(struct err *err)
 {
 	int r;
@@ -98,7 +115,8 @@ int boot_mounts(struct err *err)
 		return r;
 	if (mkdir(BOOT_CGROUP_PODS, 0755) < 0 && errno != EEXIST)
 		return err_sys(err, -errno, "mkdir %s", BOOT_CGROUP_PODS);
-	return cgroup_delegate(BOOT_CGROUP_PODS, err);
+	r = cgroup_delegate(BOOT_CGROUP_PODS, err);
+	return r < 0 ? r : own_cgroup(err);
 }
 
 static int loopback_up(void)

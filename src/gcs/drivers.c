@@ -14,10 +14,13 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "gcs/agent.h"
+#include "gcs/memory.h"
 #include "gcs/module.h"
 #include "loop/co.h"
+#include "loop/worker.h"
 
 #define DEVICES_DIR "/sys/bus/virtio/devices"
+#define CPUS_DIR "/sys/devices/system/cpu"
 
 enum { EVENT_MAX = 8192, KERNEL_GROUP = 1, SETTLE_USEC = 3000000 };
 
@@ -73,19 +76,77 @@ static void load_present(struct agent *a)
 		load(a, *alias);
 }
 
-/* An event is strings with their NULs: "add@/devices/…", "ACTION=add", "MODALIAS=…". */
+void drivers_parse(const char *text, size_t len, struct uevent *ret)
+{
+	const struct {
+		const char *key;
+		const char **value;
+	} rows[] = {
+		{ "ACTION=", &ret->action },
+		{ "DEVPATH=", &ret->path },
+		{ "SUBSYSTEM=", &ret->subsystem },
+		{ "MODALIAS=", &ret->modalias },
+	};
+
+	*ret = (struct uevent){ 0 };
+	for (const char *p = text; p < text + len; p += strlen(p) + 1)
+		for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+			if (str_starts(p, rows[i].key))
+				*rows[i].value = p + strlen(rows[i].key);
+}
+
+static int put_online(void *arg)
+{
+	return file_put(arg, "1");
+}
+
+/* @dir is "/sys/devices/system/cpu/cpu3". CPU 0 often has no such file: it is always there. */
+static void cpu_online(const char *dir)
+{
+	_cleanup_free_ char *path = str_printf("%s/online", dir);
+	_cleanup_free_ char *now = NULL;
+	int r;
+
+	if (file_read(path, 16, &now, NULL) < 0 || now[0] != '0')
+		return;
+	r = worker_call(put_online, path);
+	if (r < 0)
+		log_error("cannot bring up %s: %s", dir, strerror(-r));
+	else
+		log_info("%s is up", dir);
+}
+
+static void cpus_present(void)
+{
+	_cleanup_strv_ char **dirs = NULL;
+	DIR *d = opendir(CPUS_DIR);
+
+	if (!d)
+		return;
+	for (struct dirent *e = readdir(d); e; e = readdir(d))
+		if (str_starts(e->d_name, "cpu"))
+			strv_addf(&dirs, CPUS_DIR "/%s", e->d_name);
+	closedir(d);
+	for (char **dir = dirs; dir && *dir; dir++)
+		cpu_online(*dir);
+}
+
 static void handle_event(struct agent *a, const char *text, size_t len)
 {
-	const char *alias = NULL;
-	bool add = false;
+	struct uevent e;
+	bool add;
 
-	for (const char *p = text; p < text + len; p += strlen(p) + 1) {
-		add = add || str_eq(p, "ACTION=add");
-		if (str_starts(p, "MODALIAS="))
-			alias = p + strlen("MODALIAS=");
+	drivers_parse(text, len, &e);
+	add = str_eq(e.action, "add");
+	if (add && e.modalias && str_eq(e.subsystem, "virtio"))
+		load(a, e.modalias);
+	if (str_eq(e.subsystem, "memory"))
+		memory_plugged(a);
+	if (add && e.path && str_eq(e.subsystem, "cpu")) {
+		_cleanup_free_ char *dir = str_printf("/sys%s", e.path);
+
+		cpu_online(dir);
 	}
-	if (add && alias)
-		load(a, alias);
 }
 
 static int events_open(void)
@@ -108,8 +169,10 @@ static int events_open(void)
 /* What was there at boot can wait; the first container, which wants the only CPU, can not. */
 static void present_main(void *arg)
 {
-	if (co_sleep(SETTLE_USEC) == 0)
-		load_present(arg);
+	if (co_sleep(SETTLE_USEC) < 0)
+		return;
+	load_present(arg);
+	cpus_present();
 }
 
 static void drivers_main(void *arg)
@@ -131,8 +194,11 @@ static void drivers_main(void *arg)
 		ssize_t n = recvfrom(fd, text, EVENT_MAX, 0, (struct sockaddr *)&from, &from_len);
 
 		/* Events were lost when there were too many at once: look for oneself. */
-		if (n < 0 && errno == ENOBUFS)
+		if (n < 0 && errno == ENOBUFS) {
 			load_present(a);
+			cpus_present();
+			memory_plugged(a);
+		}
 		if (n <= 0 || from.nl_pid != 0)
 			continue;
 		text[n] = '\0';

@@ -15,6 +15,7 @@
 #include "gcs/drivers.h"
 #include "gcs/entropy.h"
 #include "gcs/logport.h"
+#include "gcs/memory.h"
 #include "gcs/module.h"
 #include "gcs/oom.h"
 #include "gcs/options.h"
@@ -67,6 +68,7 @@ static int start(struct agent *a, const struct options *o, struct err *err)
 		entropy_start(a);
 		logport_start(a);
 		drivers_start(a);
+		memory_start(a);
 	}
 	a->bridge = bridge_start(a);
 	log_info("lcow-gcs " LCOW_VERSION " started");
@@ -88,6 +90,7 @@ int main(int argc, char **argv)
 	json_global_set_string_hash(JSON_C_STR_HASH_PERLLIKE);
 	list_init(&a->externals);
 	co_event_init(&a->ready);
+	co_event_init(&a->plugged);
 	r = options_parse(argc, argv, &o, err);
 	if (r >= 0 && o.test_channel < 0 && getpid() != 1)
 		r = err_set(err, -EPERM,

@@ -13,6 +13,7 @@
 #include "gcs/container.h"
 #include "gcs/disk.h"
 #include "gcs/layers.h"
+#include "gcs/memory.h"
 #include "gcs/scsi.h"
 #include "gcs/share.h"
 #include "wire/gcs.h"
@@ -27,6 +28,13 @@ static int eject(struct agent *a, const struct gcs_scsi_device *d, struct err *e
 static int set_clock(struct agent *a, const struct gcs_clock *c, struct err *err)
 {
 	return clock_set(c->unix_ns, err);
+}
+
+/* It has no settings. */
+static int set_pods_limit(struct agent *a, const char *none, struct err *err)
+{
+	memory_plugged(a);
+	return memory_refresh(err);
 }
 
 typedef int (*modify_fn)(struct agent *a, const void *settings, struct err *err);
@@ -46,6 +54,9 @@ MODIFY(remove_share, share_remove)
 MODIFY(add_layers, layers_add)
 MODIFY(remove_layers, layers_remove)
 MODIFY(update_clock, set_clock)
+MODIFY(update_pods_limit, set_pods_limit)
+
+static const struct json_table no_settings = { .name = "PodCgroupMemoryLimit", .size = 1 };
 
 /* Those of the UVM. */
 static const struct resource {
@@ -59,12 +70,12 @@ static const struct resource {
 	{ "MappedDirectory", &gcs_mapped_directory_table, add_share, remove_share },
 	{ "CombinedLayers", &gcs_combined_layers_table, add_layers, remove_layers },
 	{ "Clock", &gcs_clock_table, .update = update_clock, .extension = GCS_EXT_CLOCK },
+	{ "PodCgroupMemoryLimit", &no_settings, .update = update_pods_limit },
 	{ "VPMemDevice" },
 	{ "Network" },
 	{ "VPCIDevice" },
 	{ "SecurityPolicy" },
 	{ "SecurityPolicyFragment" },
-	{ "PodCgroupMemoryLimit" },
 };
 
 static const struct resource *find_resource(const struct agent *a, const char *name)

@@ -73,6 +73,8 @@ static int answer(struct process *p, const struct ticket *t)
 {
 	struct gcs_wait_reply reply = { .exit_code = p->exit_code };
 
+	if (p->container)
+		container_exit_seen(p->container);
 	return bridge_reply(p->agent->bridge, t, &gcs_wait_reply_table, &reply);
 }
 
@@ -130,8 +132,6 @@ static void publish(void *arg)
 	struct process *p = arg;
 	bool any = false;
 
-	if (p->container)
-		container_exit_seen(p->container);
 	p->published = true;
 	LIST_FOR_EACH_SAFE(it, &p->waiters) {
 		struct waiter *w = LIST_ENTRY(it, struct waiter, link);
