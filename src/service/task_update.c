@@ -34,6 +34,8 @@ CO int task_update(struct ttrpc_call *call, const ProtobufCMessage *request,
 	int r = json_parse((const char *)req->resources->value.data, req->resources->value.len,
 			   &resources, err);
 
+	if (r >= 0 && !resources)
+		r = err_set(err, -ERR_INVALID, "resources are null");
 	if (r >= 0)
 		r = container_update(t->container, resources, err);
 	return r < 0 ? err_wrap(err, r, "update %s", req->id) : 0;

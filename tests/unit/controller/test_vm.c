@@ -67,9 +67,19 @@ static pid_t on_pid(void *ctx)
 	return 42;
 }
 
+static CO int on_set_clock(void *ctx, uint64_t unix_ns, struct err *err)
+{
+	return fake_call(ctx, err, "clock");
+}
+
 static const struct vm_ops ops = {
 	on_create,    on_listen,    on_boot,       on_connect,    on_disconnect,
 	on_terminate, on_drain_log, on_clean_exit, on_last_words, on_pid,
+};
+
+static const struct vm_ops ops_with_clock = {
+	on_create,    on_listen,     on_boot,       on_connect, on_disconnect, on_terminate,
+	on_drain_log, on_clean_exit, on_last_words, on_pid,     on_set_clock,
 };
 
 static void on_exit_event(void *arg)
@@ -200,6 +210,39 @@ START_TEST(listeners_exist_before_the_vm_boots)
 {
 	reach(VM_RUNNING);
 	ck_assert_str_eq(fake_calls(&f), "create;listen;boot;connect;");
+}
+END_TEST
+
+START_TEST(the_guest_is_told_the_time_once_it_is_connected_and_when_asked)
+{
+	vm_set_ops(vm, &ops_with_clock, &f);
+	vm_sync_clock(vm);
+	reach(VM_RUNNING);
+	ck_assert_str_eq(fake_calls(&f), "create;listen;boot;connect;clock;");
+	vm_sync_clock(vm);
+	run_all();
+	ck_assert_str_eq(fake_calls(&f), "clock;");
+	ck_assert_int_eq(run(terminate), 0);
+	fake_calls(&f);
+	vm_sync_clock(vm);
+	run_all();
+	ck_assert_str_eq(fake_calls(&f), "");
+}
+END_TEST
+
+START_TEST(the_vm_s_end_ends_what_tells_it_the_time)
+{
+	static struct call c;
+
+	vm_set_ops(vm, &ops_with_clock, &f);
+	f.hold_at = "clock";
+	ck_assert_int_eq(run(create), 0);
+	co_spawn("start", start, &c, USEC_NEVER);
+	run_for(20);
+	ck_assert_int_eq(vm_state(vm), VM_RUNNING);
+	exited(exited_arg);
+	run_all();
+	ck_assert_str_eq(fake_calls(&f), "create;listen;boot;connect;clock;disconnect;");
 }
 END_TEST
 
@@ -348,6 +391,8 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, each_row_of_the_state_table_holds, 0, ARRAY_SIZE(table));
 	tcase_add_test(t, listeners_exist_before_the_vm_boots);
+	tcase_add_test(t, the_vm_s_end_ends_what_tells_it_the_time);
+	tcase_add_test(t, the_guest_is_told_the_time_once_it_is_connected_and_when_asked);
 	tcase_add_test(t, a_failed_create_can_be_repeated);
 	tcase_add_loop_test(t, a_failed_start_says_the_last_words, 0, 3);
 	tcase_add_test(t, a_vm_that_dies_while_it_starts_ends_the_start_at_once);

@@ -308,6 +308,21 @@ static unsigned waited(struct rpc *r)
 	return status;
 }
 
+static struct rpc updated;
+
+/* @type NULL: without resources. */
+static int update(const char *id, const char *type, const char *text)
+{
+	Containerd__Task__V2__UpdateTaskRequest *q =
+		pb_new(&containerd__task__v2__update_task_request__descriptor);
+
+	pb_str(&q->id, id);
+	if (type)
+		q->resources = pb_any_raw(type, text, strlen(text));
+	begin(&updated, "Update", q, empty);
+	return code_of(&updated);
+}
+
 static int shut_down(void)
 {
 	Containerd__Task__V2__ShutdownRequest *q =
@@ -599,6 +614,52 @@ START_TEST(a_create_that_fails_leaves_the_id_free_and_publishes_nothing)
 }
 END_TEST
 
+#define LINUX_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
+
+START_TEST(an_update_reaches_the_guest_as_it_came)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	fake_calls(&vm.f);
+	ck_assert_int_eq(update("c1", LINUX_RESOURCES, "{\"pids\":{\"limit\":7}}"), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "update c1 {\"pids\":{\"limit\":7}};");
+	ck_assert_int_eq(start(""), 0);
+	exit_of(0, 0);
+	ck_assert_int_eq(update("c1", LINUX_RESOURCES, "{}"), -ERR_STATE);
+	ck_assert_ptr_nonnull(
+		strstr(updated.err.text, "update c1: cannot update a stopped container"));
+}
+END_TEST
+
+static const struct bad_update {
+	const char *id;
+	const char *type;
+	const char *text;
+	int code;
+	const char *says;
+} bad_updates[] = {
+	{ "c2", LINUX_RESOURCES, "{}", -ERR_NOT_FOUND, "container c2 not created: not found" },
+	{ "c1", NULL, NULL, -ERR_INVALID, "resources are missing" },
+	{ "c1", "types.example/Windows", "{}", -ERR_INVALID, "types.example/Windows" },
+	{ "c1", "", "{}", -ERR_INVALID, "not supported" },
+	{ "c1", LINUX_RESOURCES, "", -ERR_INVALID, "update c1" },
+	{ "c1", LINUX_RESOURCES, "{", -ERR_INVALID, "update c1" },
+	{ "c1", LINUX_RESOURCES, "null", -ERR_INVALID, "update c1" },
+	{ "c1", LINUX_RESOURCES, "[]", -ERR_INVALID, "update c1" },
+	{ "c1", LINUX_RESOURCES, "{\"cpu\":{\"quota\":true}}", -ERR_INVALID, "cpu.quota" },
+};
+
+START_TEST(a_bad_update_says_what_is_wrong_and_asks_nobody)
+{
+	const struct bad_update *b = &bad_updates[_i];
+
+	ck_assert_int_eq(create("c1"), 0);
+	fake_calls(&vm.f);
+	ck_assert_int_eq(update(b->id, b->type, b->text), b->code);
+	ck_assert_msg(strstr(updated.err.text, b->says) != NULL, "%s", updated.err.text);
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+}
+END_TEST
+
 START_TEST(a_create_never_answers_unimplemented)
 {
 	static struct rpc r;
@@ -833,6 +894,9 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, an_id_is_taken_while_its_task_lives);
 	tcase_add_test(t, a_task_is_nobodys_while_it_is_being_created);
 	tcase_add_test(t, a_create_that_fails_leaves_the_id_free_and_publishes_nothing);
+	tcase_add_test(t, an_update_reaches_the_guest_as_it_came);
+	tcase_add_loop_test(t, a_bad_update_says_what_is_wrong_and_asks_nobody, 0,
+			    ARRAY_SIZE(bad_updates));
 	tcase_add_test(t, a_create_never_answers_unimplemented);
 	tcase_add_loop_test(t, the_annotations_must_make_sense, 0, ARRAY_SIZE(pods));
 	tcase_add_loop_test(t, an_id_that_is_no_part_of_a_path_is_refused, 0, ARRAY_SIZE(bad_ids));
