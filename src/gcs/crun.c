@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -33,6 +34,7 @@ struct call {
 	char *dir, *log, *pid_file, *process_file, *console;
 	int listener; /* for the console */
 	char **argv;
+	char oom[8]; /* oom_score_adj of the process, "" to leave it */
 };
 
 static void call_end(struct call *c)
@@ -151,6 +153,30 @@ int crun_error(const char *log, int status, struct err *err)
 	return err_set(err, -EREMOTEIO, "%s", text);
 }
 
+/* "crun exec" of these years forgets it; what crun has, its processes inherit. */
+static int set_oom(void *arg)
+{
+	const char *text = arg;
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+static int take_oom(struct call *c, struct json_object *process, struct err *err)
+{
+	struct json_object *o = json_get(process, "oomScoreAdj", NULL);
+	int64_t v = json_object_get_int64(o);
+
+	if (!o)
+		return 0;
+	if (!json_object_is_type(o, json_type_int) || v < -1000 || v > 1000)
+		return err_set(err, -ERR_INVALID, "process.oomScoreAdj is not from -1000 to 1000");
+	snprintf(c->oom, sizeof(c->oom), "%d", (int)v);
+	return 0;
+}
+
 static int call_run(struct call *c, const int *fds, unsigned n_fds, struct err *err)
 {
 	struct child *child __attribute__((cleanup(child_freep))) = NULL;
@@ -158,6 +184,8 @@ static int call_run(struct call *c, const int *fds, unsigned n_fds, struct err *
 		.argv = (const char *const *)c->argv,
 		.fds = fds,
 		.n_fds = n_fds,
+		.prepare = c->oom[0] ? set_oom : NULL,
+		.prepare_arg = c->oom,
 	};
 	_cleanup_free_ char *log = NULL;
 	int r, status;
@@ -265,6 +293,8 @@ int crun_exec(const char *id, struct json_object *process, struct stdio *io, boo
 	_cleanup_free_ char *text = json_text(process);
 	int r = call_begin(&c, err);
 
+	if (r >= 0)
+		r = take_oom(&c, process, err);
 	if (r < 0)
 		return r;
 	r = file_write(c.process_file, text, strlen(text), 0600);

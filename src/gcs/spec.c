@@ -209,6 +209,30 @@ static int network_files(struct json_object *spec, const char *bundle, struct er
 	return 0;
 }
 
+/* The primary group is among the additional ones, lest a process drop it to get round a file that
+ * is closed to the group (CVE-2023-25173). */
+static int add_groups(struct json_object *user, const char *rootfs, const char *name, uint32_t gid,
+		      struct err *err)
+{
+	struct json_object *list = json_get(user, "additionalGids", NULL);
+	_cleanup_free_ uint32_t *gids = NULL;
+	size_t n = 0;
+	int r;
+
+	if (json_object_is_type(list, json_type_array) && json_object_array_length(list))
+		return 0;
+	r = user_groups(rootfs, name, &gids, &n, err);
+	if (r < 0)
+		return r;
+	list = json_object_new_array();
+	json_object_array_add(list, json_object_new_int64(gid));
+	for (size_t i = 0; i < n; i++)
+		if (gids[i] != gid)
+			json_object_array_add(list, json_object_new_int64(gids[i]));
+	json_object_object_add(user, "additionalGids", list);
+	return 0;
+}
+
 /* Resolves user.username of a process object. Return: whether there was one, or negative errno. */
 static int resolve_user(struct json_object *process, const char *rootfs, struct err *err)
 {
@@ -220,6 +244,8 @@ static int resolve_user(struct json_object *process, const char *rootfs, struct 
 	if (str_empty(name))
 		return 0;
 	r = user_resolve(rootfs, name, &uid, &gid, err);
+	if (r >= 0)
+		r = add_groups(user, rootfs, name, gid, err);
 	if (r < 0)
 		return r;
 	json_object_object_add(user, "uid", json_object_new_int64(uid));

@@ -2,6 +2,7 @@
 #ifndef LCOW_GCS_USER_H
 #define LCOW_GCS_USER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct err;
@@ -19,5 +20,17 @@ struct err;
  */
 int user_resolve(const char *rootfs, const char *user, uint32_t *ret_uid, uint32_t *ret_gid,
 		 struct err *err);
+
+/**
+ * user_groups() - groups of /etc/group that name a user as their member
+ * @rootfs:	root of the container
+ * @user:	as in user_resolve(). With a group in it, it has no others, as runc has it
+ * @ret:	their gids; the caller frees them
+ * @ret_n:	number of @ret
+ *
+ * Return: 0 or negative errno with text
+ */
+int user_groups(const char *rootfs, const char *user, uint32_t **ret, size_t *ret_n,
+		struct err *err);
 
 #endif

@@ -197,6 +197,29 @@ START_TEST(a_user_name_is_resolved_in_the_root_and_execs_inherit_it)
 }
 END_TEST
 
+START_TEST(a_user_by_name_has_the_groups_that_name_it_and_its_own)
+{
+	_cleanup_json_ struct json_object *exec =
+		parse("{\"args\":[\"id\"],\"user\":{\"username\":\"app\",\"additionalGids\":[5]}}");
+	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_free_ char *groups = NULL;
+	_cleanup_free_ char *given = NULL;
+
+	tmpdir_write("rootfs/etc/passwd", "app:x:7:8:::\n");
+	tmpdir_write("rootfs/etc/group", "app:x:8:app\naudio:x:29:app\n");
+	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"}},"
+		  "\"root\":{\"path\":\"%s/rootfs\"}}");
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
+	groups = json_text(json_get(o, "process", "user", "additionalGids", NULL));
+	ck_assert_str_eq(groups, "[8,29]");
+	/* Those that are given stay. */
+	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
+	given = json_text(json_get(exec, "user", "additionalGids", NULL));
+	ck_assert_str_eq(given, "[5]");
+	spec_facts_clear(&facts);
+}
+END_TEST
+
 START_TEST(an_exec_keeps_its_user_when_the_container_has_a_numeric_one)
 {
 	json_put(prepared(SPEC("")));
@@ -270,6 +293,7 @@ TMPDIR_MAIN("gcs spec", a_lone_container_is_its_own_pod,
 	    network_files_are_written_and_mounted, a_file_that_the_spec_mounts_itself_is_left_alone,
 	    a_read_only_root_has_them_read_only, a_hostname_that_would_break_files_is_refused,
 	    a_user_name_is_resolved_in_the_root_and_execs_inherit_it,
+	    a_user_by_name_has_the_groups_that_name_it_and_its_own,
 	    an_exec_keeps_its_user_when_the_container_has_a_numeric_one,
 	    the_pid_namespace_is_its_own_only_without_a_path,
 	    a_core_limit_comes_from_the_annotation_in_pods,

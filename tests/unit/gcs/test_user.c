@@ -98,7 +98,43 @@ START_TEST(a_root_without_passwd_knows_numbers_only)
 }
 END_TEST
 
-TMPDIR_MAIN("gcs user", a_name_gives_the_uid_and_gid_of_its_entry,
+static void check_groups(const char *user, const char *expected)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_free_ uint32_t *gids = NULL;
+	size_t n = 99;
+
+	ck_assert_int_eq(user_groups(tmpdir, user, &gids, &n, NULL), 0);
+	for (size_t i = 0; i < n; i++)
+		buf_addf(&text, "%u ", gids[i]);
+	buf_add(&text, "", 1);
+	ck_assert_str_eq((char *)text.data, expected);
+}
+
+START_TEST(groups_that_name_the_user_are_found)
+{
+	tmpdir_write("etc/passwd", "joe:x:1000:1000::/:/bin/sh\n:x:1001:1:::\n");
+	tmpdir_write("etc/group", "joe:x:1000:\naudio:x:29:joe\nvideo:x:44:bob,joe\njoey:x:45:joey,"
+				  "ajoe\nbad:x:none:joe\nshort:x:46\nlast:x:47:joe,bob\n");
+	check_groups("joe", "29 44 47 ");
+	check_groups("1000", "29 44 47 ");
+	check_groups("bob", "44 47 ");
+	/* A group that is asked for is the only one. */
+	check_groups("joe:audio", "");
+	check_groups("1001", "");
+	check_groups("4711", "");
+}
+END_TEST
+
+START_TEST(without_a_group_file_there_are_no_groups)
+{
+	check_groups("joe", "");
+	check_groups("0", "");
+}
+END_TEST
+
+TMPDIR_MAIN("gcs user", groups_that_name_the_user_are_found,
+	    without_a_group_file_there_are_no_groups, a_name_gives_the_uid_and_gid_of_its_entry,
 	    a_number_with_an_entry_has_the_group_of_the_entry,
 	    a_number_without_an_entry_has_group_0, a_group_may_be_a_name_or_a_number,
 	    an_unknown_name_is_not_found_and_named, a_name_with_two_entries_is_refused,
