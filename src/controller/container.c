@@ -173,9 +173,9 @@ static struct process *find(struct container *c, const char *exec_id)
 static int no_process(const struct container *c, const char *exec_id, struct err *err)
 {
 	if (str_empty(exec_id))
-		return err_set(err, -ERR_NOT_FOUND, "container %s not created: not found", c->id);
-	return err_set(err, -ERR_NOT_FOUND, "exec %s does not exist in container %s: not found",
-		       exec_id, c->id);
+		return err_set(err, -ERR_NOT_FOUND, "%s: container not created: not found", c->id);
+	return err_set(err, -ERR_NOT_FOUND, "%s: process does not exist %s: not found", c->id,
+		       exec_id);
 }
 
 /* ---- releasing ---- */

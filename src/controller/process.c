@@ -49,6 +49,7 @@ const struct process_ops process_guest_ops = {
 /**
  * struct process - see process.h
  * @refs:	the owner's, and the exit coroutine's
+ * @width:	of the terminal, and @height, as said before its start; 0 by 0 when nobody has
  * @starting:	execute is under way
  * @started:	when that began, monotonic microseconds
  * @released:	the start was published, so the exit may be
@@ -62,6 +63,7 @@ struct process {
 	char *exec_id;
 	char *paths[3];
 	bool terminal;
+	uint16_t width, height;
 	struct json_object *spec;
 	struct io *io;
 	enum process_state state;
@@ -253,6 +255,9 @@ CO int process_start(struct process *p, CO void (*exited)(struct process *p, voi
 		p->arg = arg;
 		set_state(p, PROCESS_RUNNING);
 		p->ops->on_exit(p->guest, on_guest_exit, p);
+		/* It may have ended already, and runs in any case. */
+		if (p->width || p->height)
+			p->ops->resize(p->guest, p->width, p->height, NULL);
 	}
 	process_put(p);
 	return r;
@@ -298,10 +303,15 @@ CO int process_kill(struct process *p, int signal, struct err *err)
 
 CO int process_resize(struct process *p, uint16_t width, uint16_t height, struct err *err)
 {
-	if (p->state != PROCESS_RUNNING)
+	if (p->state != PROCESS_CREATED && p->state != PROCESS_RUNNING)
 		return err_set(err, -ERR_STATE, "cannot resize a stopped container");
 	if (!p->terminal)
-		return err_set(err, -ERR_STATE, "cannot resize a process without a terminal");
+		return 0;
+	if (p->state == PROCESS_CREATED) {
+		p->width = width;
+		p->height = height;
+		return 0;
+	}
 	p->refs++;
 
 	int r = p->ops->resize(p->guest, width, height, err);

@@ -99,6 +99,10 @@ void process_fail(struct process *p);
  * -ERR_NOT_FOUND "process already finished", as when the VM is gone
  */
 CO int process_kill(struct process *p, int signal, struct err *err);
+/**
+ * process_resize() - set the size of its terminal, at its start when that is still to come; a
+ * process without a terminal has none to set, which is fine; Terminated is -ERR_STATE
+ */
 CO int process_resize(struct process *p, uint16_t width, uint16_t height, struct err *err);
 /** process_close_stdin() - success in every state */
 void process_close_stdin(struct process *p);

@@ -18,7 +18,7 @@
 
 int task_not_found(const char *id, struct err *err)
 {
-	return err_set(err, -ERR_NOT_FOUND, "container %s not created: not found", id ? id : "");
+	return err_set(err, -ERR_NOT_FOUND, "%s: container not created: not found", id ? id : "");
 }
 
 #define REQUEST(type) \

@@ -269,14 +269,14 @@ static const struct row {
 	{ PROCESS_CREATED, create, -ERR_STATE, PROCESS_CREATED, 255 },
 	{ PROCESS_CREATED, start, 0, PROCESS_RUNNING, 255 },
 	{ PROCESS_CREATED, kill_9, 0, PROCESS_TERMINATED, 137 },
-	{ PROCESS_CREATED, resize, -ERR_STATE, PROCESS_CREATED, 255 },
+	{ PROCESS_CREATED, resize, 0, PROCESS_CREATED, 255 },
 	{ PROCESS_CREATED, close_stdin, 0, PROCESS_CREATED, 255 },
 	{ PROCESS_CREATED, fail_it, 0, PROCESS_TERMINATED, 1 },
 	{ PROCESS_CREATED, delete, 0, PROCESS_TERMINATED, 0 },
 	{ PROCESS_RUNNING, create, -ERR_STATE, PROCESS_RUNNING, 255 },
 	{ PROCESS_RUNNING, start, -ERR_STATE, PROCESS_RUNNING, 255 },
 	{ PROCESS_RUNNING, kill_9, 0, PROCESS_RUNNING, 255 },
-	{ PROCESS_RUNNING, resize, -ERR_STATE, PROCESS_RUNNING, 255 },
+	{ PROCESS_RUNNING, resize, 0, PROCESS_RUNNING, 255 },
 	{ PROCESS_RUNNING, close_stdin, 0, PROCESS_RUNNING, 255 },
 	{ PROCESS_RUNNING, fail_it, 0, PROCESS_RUNNING, 255 },
 	{ PROCESS_RUNNING, delete, -ERR_STATE, PROCESS_RUNNING, 255 },
@@ -483,10 +483,31 @@ START_TEST(a_terminal_can_be_resized_while_it_runs)
 	struct stdio_paths io = { .terminal = true };
 
 	ck_assert_int_eq(process_create(p, &io, NULL, &err), 0);
-	ck_assert_int_eq(run(resize), -ERR_STATE);
 	ck_assert_int_eq(run(start), 0);
 	ck_assert_int_eq(run(resize), 0);
 	ck_assert_str_eq(fake_calls(&f), "execute;resize 80 25;");
+}
+END_TEST
+
+START_TEST(a_size_that_comes_before_the_start_is_set_at_the_start)
+{
+	struct stdio_paths io = { .terminal = true };
+
+	ck_assert_int_eq(process_create(p, &io, NULL, &err), 0);
+	ck_assert_int_eq(run(resize), 0);
+	ck_assert_str_eq(fake_calls(&f), "");
+	ck_assert_int_eq(run(start), 0);
+	ck_assert_str_eq(fake_calls(&f), "execute;resize 80 25;");
+}
+END_TEST
+
+START_TEST(who_has_no_terminal_is_not_resized)
+{
+	ck_assert_int_eq(run(create), 0);
+	ck_assert_int_eq(run(resize), 0);
+	ck_assert_int_eq(run(start), 0);
+	ck_assert_int_eq(run(resize), 0);
+	ck_assert_str_eq(fake_calls(&f), "execute;");
 }
 END_TEST
 
@@ -574,6 +595,8 @@ int main(void)
 	tcase_add_test(t, a_stream_that_cannot_be_opened_leaves_it_not_created);
 	tcase_add_test(t, the_status_names_the_streams);
 	tcase_add_test(t, a_terminal_can_be_resized_while_it_runs);
+	tcase_add_test(t, a_size_that_comes_before_the_start_is_set_at_the_start);
+	tcase_add_test(t, who_has_no_terminal_is_not_resized);
 	tcase_add_test(t, one_that_still_runs_can_be_freed_with_its_streams);
 	tcase_add_test(t, freeing_one_ends_the_wait_for_a_reader_that_takes_nothing);
 	tcase_add_loop_test(t, a_call_that_is_under_way_survives_the_owner, 0, 3);

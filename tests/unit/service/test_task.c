@@ -637,7 +637,7 @@ static const struct bad_update {
 	int code;
 	const char *says;
 } bad_updates[] = {
-	{ "c2", LINUX_RESOURCES, "{}", -ERR_NOT_FOUND, "container c2 not created: not found" },
+	{ "c2", LINUX_RESOURCES, "{}", -ERR_NOT_FOUND, "c2: container not created: not found" },
 	{ "c1", NULL, NULL, -ERR_INVALID, "resources are missing" },
 	{ "c1", "types.example/Windows", "{}", -ERR_INVALID, "types.example/Windows" },
 	{ "c1", "", "{}", -ERR_INVALID, "not supported" },
