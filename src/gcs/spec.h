@@ -42,10 +42,10 @@ struct spec_facts {
 
 /**
  * spec_prepare() - check an OCI spec as the host sent it, and make it fit the VM
- * @spec:	changed in place: cgroupsPath set, section windows removed, ociVersion 1.x lowered to
- *		what every crun takes, user name resolved, and the files hostname, hosts and
- *		resolv.conf written to @bundle and mounted below /etc where the spec does not mount
- *		them itself
+ * @spec:	changed in place: cgroupsPath set, section windows removed, ociVersion 1.x lowered
+ *		to what every crun takes, user name resolved with the groups that name the user,
+ *		and the files hostname, hosts and resolv.conf written to @bundle and mounted below
+ *		/etc where the spec does not mount them itself
  * @id:		container id
  * @bundle:	existing directory
  *
@@ -59,7 +59,7 @@ int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
 /**
  * spec_exec() - make an exec's process object fit its container
  * @process:	OCI process as the host sent it, changed in place: rlimits are the container's, user
- *		names are resolved
+ *		names are resolved as in spec_prepare()
  */
 int spec_exec(struct json_object *process, const struct spec_facts *facts, struct err *err);
 

@@ -315,6 +315,81 @@ START_TEST(a_process_beside_the_containers_has_its_streams_and_its_exit_code)
 }
 END_TEST
 
+static void terminal(void)
+{
+	_cleanup_json_ struct json_object *started = NULL;
+	_cleanup_json_ struct json_object *waited = NULL;
+	_cleanup_free_ char *wait = NULL;
+	_cleanup_free_ char *resize = NULL;
+	char text[64] = "";
+	struct gcs_header h;
+	int pid;
+
+	negotiate();
+	/* Without a slash it is looked up in the agent's PATH: the process' own is empty. */
+	started =
+		call(GCS_EXECUTE_PROCESS,
+		     EXECUTE("\\\"CommandArgs\\\":[\\\"sh\\\",\\\"-c\\\",\\\"PATH=/usr/bin:/bin; "
+			     "trap 'stty size; exit 7' WINCH; echo up; while sleep 0.05; do :; done"
+			     "\\\"],\\\"EmulateConsole\\\":true,\\\"CreateStdOutPipe\\\":true",
+			     "\"StdOut\":1073741825"));
+	ck_assert_uint_eq(result(started), 0);
+	pid = json_object_get_int(json_get(started, "ProcessId", NULL));
+	wait = str_printf("{" BASE ",\"ProcessId\":%d,\"TimeoutInMs\":4294967295}", pid);
+	resize = str_printf("{" BASE ",\"ProcessId\":%d,\"Height\":37,\"Width\":91}", pid);
+	ck_assert_int_eq(co_event_wait(&out_up), 0);
+	ck_assert_int_eq(co_read_full(out_fd, text, 4), 0);
+	ck_assert_str_eq(text, "up\r\n");
+	ck_assert_uint_eq(call_result(GCS_RESIZE_CONSOLE, resize), 0);
+	ck_assert_int_eq(co_read_full(out_fd, text, 7), 0);
+	text[7] = '\0';
+	ck_assert_str_eq(text, "37 91\r\n");
+	post(GCS_WAIT_FOR_PROCESS, wait);
+	waited = receive(&h);
+	ck_assert_int_eq(json_object_get_int(json_get(waited, "ExitCode", NULL)), 7);
+}
+
+START_TEST(a_terminal_beside_the_containers_can_be_resized)
+{
+	run(terminal);
+}
+END_TEST
+
+static void check_start(const char *command, const char *part)
+{
+	_cleanup_free_ char *params = str_printf("\\\"CommandArgs\\\":[\\\"%s\\\"]", command);
+	_cleanup_free_ char *json =
+		str_printf("{" BASE ",\"Settings\":{\"ProcessParameters\":\"{%s}\"}}", params);
+	_cleanup_json_ struct json_object *o = call(GCS_EXECUTE_PROCESS, json);
+	const char *text = json_get_str(o, "ErrorMessage");
+
+	ck_assert_uint_eq(result(o), HR_FAIL);
+	ck_assert_msg(strstr(text, part) != NULL, "'%s' in '%s'", part, text);
+}
+
+static void no_commands(void)
+{
+	_cleanup_json_ struct json_object *started = NULL;
+	_cleanup_free_ char *resize = NULL;
+
+	negotiate();
+	check_start("/no/such/bin", "/no/such/bin");
+	check_start("no-such-command", "no-such-command");
+	check_start("/dev/null", "/dev/null");
+	/* And no terminal, no size. */
+	started = call(GCS_EXECUTE_PROCESS,
+		       EXECUTE("\\\"CommandLine\\\":\\\"/bin/sleep 100\\\"", ""));
+	resize = str_printf("{" BASE ",\"ProcessId\":%d,\"Height\":37,\"Width\":91}",
+			    json_object_get_int(json_get(started, "ProcessId", NULL)));
+	ck_assert_uint_eq(call_result(GCS_RESIZE_CONSOLE, resize), HR_FAIL);
+}
+
+START_TEST(a_command_that_cannot_run_fails_by_its_name)
+{
+	run(no_commands);
+}
+END_TEST
+
 static void waits(void)
 {
 	_cleanup_json_ struct json_object *started = NULL;
@@ -419,6 +494,8 @@ int main(void)
 	tcase_add_test(tc, bad_messages_are_answered_and_harm_nothing);
 	tcase_add_test(tc, a_test_channel_changes_nothing_of_the_machine);
 	tcase_add_test(tc, a_process_beside_the_containers_has_its_streams_and_its_exit_code);
+	tcase_add_test(tc, a_terminal_beside_the_containers_can_be_resized);
+	tcase_add_test(tc, a_command_that_cannot_run_fails_by_its_name);
 	tcase_add_test(tc, a_wait_ends_with_its_time_or_with_the_process);
 	tcase_add_test(tc, a_lost_bridge_is_dialled_again_and_processes_outlive_it);
 	tcase_add_test(tc, a_dump_names_what_the_agent_waits_for);
