@@ -134,9 +134,12 @@ static int check_negotiated(const struct gcs_negotiate_reply *n, struct err *err
 
 static int negotiate(struct guest *g, struct err *err)
 {
+	_cleanup_strv_ char **extensions = NULL;
 	struct gcs_negotiate_request request = { .min = GCS_PROTOCOL, .max = GCS_PROTOCOL };
 	int r;
 
+	strv_add(&extensions, GCS_EXT_CLOCK);
+	request.extensions = extensions;
 	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table,
 		       &request, &gcs_negotiate_reply_table, &g->negotiated, err);
 	if (r >= 0)

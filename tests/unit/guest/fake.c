@@ -341,7 +341,8 @@ int fake_boot_with(const char *caps)
 	int fd = fake_dial_wait(GCS_PORT_BRIDGE);
 	uint64_t id = fake_expect(fd, GCS_NEGOTIATE,
 				  "{\"ContainerId\":\"" NULL_ID "\",\"ActivityId\":\"" NULL_ID
-				  "\",\"MinimumVersion\":4,\"MaximumVersion\":4}");
+				  "\",\"MinimumVersion\":4,\"MaximumVersion\":4,"
+				  "\"LcowExtensions\":[\"Clock\"]}");
 
 	ck_assert_uint_eq(id, 0);
 	fake_answer(fd, GCS_NEGOTIATE, id, fields);
