@@ -32,6 +32,16 @@ KINDS = {ttrpc.NOT_FOUND: 'NotFound', ttrpc.EXISTS: 'AlreadyExists', ttrpc.DEADL
 VOLATILE = {'pid', 'exited_at', 'stdin', 'stdout', 'stderr', 'container_id'}
 
 
+# A logging driver: argument and environment first, then what comes on its two streams.
+LOGGER = '''#!/bin/sh
+exec > "$2"
+echo "$1, container $CONTAINER_ID of $CONTAINER_NAMESPACE"
+exec 5>&-
+sed 's/^/out: /' <&3
+sed 's/^/err: /' <&4
+'''
+
+
 class Terminal:
     """A program on a terminal of its own."""
 
@@ -193,6 +203,30 @@ class Answers(Compared):
             side.run('a directory that is not there', 'pwd', options=('--cwd', '/new/dir'))
         self.same(actions)
 
+    def test_output_goes_to_files_and_logging_drivers(self):
+        logger = os.path.join(self.cd.dir, 'logger')
+        with open(logger, 'w') as f:
+            f.write(LOGGER)
+        os.chmod(logger, 0o755)
+        self.addCleanup(os.unlink, logger)
+
+        def actions(side):
+            for word, uri in (('file', 'file://%s'), ('logger', 'binary://' + logger + '?out=%s')):
+                log = os.path.join(self.cd.dir, side.name('log') + word)
+                result = self.cd.ctr(*side.run_args('-d', '--log-uri', uri % log), image.NAME, side.name(word), 'sh', '-c',
+                                     'echo one; echo two >&2; exit 3')
+                side.say('run', (result.code, result.out, result.err))
+                side.do('wait', lambda: self.cd.tasks.call('Wait', side.name(word))['exit_status'])
+                self.cd.ctr('task', 'rm', side.name(word))
+
+                def text():
+                    with open(log) as f:
+                        return side.common(f.read())
+                side.until(lambda: 'two\n' in text())
+                side.say(word, text())
+                os.unlink(log)
+        self.same(actions)
+
     def test_what_cannot_be_run_is_refused_by_name(self):
         def actions(side):
             for what, command in (('no such command', '/no/such/command'), ('not executable', '/etc/passwd')):
@@ -293,6 +327,16 @@ class ByHand(Compared):
             tty = side.terminal('task', 'exec', '-t', '--exec-id', 'e', side.name('c'), 'sh', size=(31, 97))
             tty.expect('# ')
             self.talk(side, tty)
+        self.same(actions)
+
+    def test_signals_to_ctr_reach_the_process(self):
+        def actions(side):
+            one = self.cd.popen(*side.run_args('--rm'), image.NAME, side.name('c'), 'sh', '-c',
+                                'trap "echo told; exit 6" TERM; echo ready; while :; do sleep 0.1; done')
+            side.say('ready', one.stdout.readline())
+            one.terminate()
+            out, err = one.communicate(timeout=settings.BOOT_LIMIT)
+            side.say('told', (one.returncode, out, err))
         self.same(actions)
 
     def test_attach_and_attach_again(self):
