@@ -7,7 +7,7 @@ MESON := meson setup --prefix $(PREFIX) --sysconfdir /etc
 DEPS := $(shell sed 's/\#.*//' packaging/deps)
 UVM := $(BUILD)/uvm
 
-.PHONY: help deps build uvm demo check bench install format clean
+.PHONY: help deps build uvm demo check bench soak install format clean
 
 help:
 	@echo 'make deps      install the Debian packages of packaging/deps (root)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make demo      all of the above, then a container in a VM under a containerd of its own (root)'
 	@echo 'make check     all of the above, then every test; the last line tells how it went (root)'
 	@echo 'make bench     all of the above, then measure (root)'
+	@echo 'make soak      2,000 execs and 200 containers in one VM: nothing may grow (root)'
 	@echo 'make install   install to $(PREFIX) and /etc/lcow (root)'
 	@echo 'make format    let clang-format have its way'
 	@echo 'make clean     remove what was built'
@@ -50,6 +51,10 @@ check: deps
 bench: deps
 	$(MAKE) uvm
 	tests/bench/bench
+
+soak: deps
+	$(MAKE) uvm
+	tests/bench/soak
 
 install: uvm
 	$(MESON) --reconfigure $(BUILD)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many processes and containers in one sandbox: nothing of them stays. tests/bench/soak does the same for longer."""
+from lcowtest.case import DirectCase, only_lcow
+from lcowtest.soak import Pod, grown
+
+
+@only_lcow('looks into the shim and the VM')
+class Many(DirectCase):
+    """One sandbox for all of them."""
+
+    def setUp(self):
+        super().setUp()
+        self.pod = Pod(self.bed, self.new_id('p'))
+        self.addCleanup(self.pod.close)
+        self.pod.start()
+
+    def check(self, *works):
+        """Do all of it, once for what is kept for the next time, and then look at what the rest has left."""
+        for work in works:
+            work(0)
+        before = self.pod.sample()
+        for n in range(1, 3):
+            for work in works:
+                work(n)
+        self.assertEqual(grown(before, self.pod.sample()), [])
+
+    def test_nothing_stays_of_150_execs_and_8_containers(self):
+        self.check(lambda n: [self.pod.one_exec(i) for i in range(50 * n, 50 * (n + 1))],
+                   lambda n: [self.pod.one_container(i) for i in range(4 * n, 4 * (n + 1))])
+
+    def test_64_execs_at_once_have_their_own_output_and_status_and_leave_nothing(self):
+        self.check(lambda n: self.pod.at_once(64, (10, 1 << 20, 10)[n]))
+
+    def test_500_Waits_at_once_are_answered_and_leave_nothing(self):
+        self.check(lambda n: self.pod.waits(500))
