@@ -361,28 +361,45 @@ int mux_receive(struct mux *m, const uint8_t *data, size_t len)
 	return r;
 }
 
+/*
+ * Read what there is, within limits. A socket gives it at once, and a short read has emptied it; a
+ * virtio port gives a page at a time. Return: whether there may be more
+ */
+static bool fill(struct mux *m, int *ret_why)
+{
+	/* what was left over is less than a frame: there is always room for MUX_IN_MAX more */
+	size_t end = m->in_len + MUX_IN_MAX;
+
+	while (m->in_len < end) {
+		size_t room = end - m->in_len;
+		ssize_t n = read(m->fd, m->in + m->in_len, room);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return false;
+		if (n <= 0) {
+			*ret_why = n < 0 ? -errno : 0;
+			return false;
+		}
+		m->in_len += (size_t)n;
+		if (m->is_socket && (size_t)n < room)
+			return false;
+	}
+	return true;
+}
+
 static void on_channel(int fd, uint32_t events, void *arg)
 {
 	struct mux *m = arg;
+	bool more = true;
 
 	mux_enter(m);
-	for (int i = 0; i < ROUNDS && !m->freed && m->why == NOT_OVER; i++) {
-		/* what is left over is less than a frame: there is always room for MUX_IN_MAX more
-		 * */
-		ssize_t n = read(m->fd, m->in + m->in_len, MUX_IN_MAX);
-		int r = n > 0 ? 0 : n < 0 ? -errno : 0;
+	for (int i = 0; i < ROUNDS && more && !m->freed && m->why == NOT_OVER; i++) {
+		int why = NOT_OVER, r;
 
-		if (r == -EAGAIN || r == -EINTR)
-			break;
-		if (n > 0) {
-			m->in_len += (size_t)n;
-			r = handle_in(m);
-		}
-		if (n <= 0 || r < 0)
-			mux_fail(m, r);
-		/* a short read has emptied it */
-		if (n < MUX_IN_MAX)
-			break;
+		more = fill(m, &why);
+		r = handle_in(m);
+		if (r < 0 || why != NOT_OVER)
+			mux_fail(m, r < 0 ? r : why);
 	}
 	mux_leave(m);
 }
