@@ -133,6 +133,11 @@ class Running(Processes):
         one.write(b'\n')
         one.wait()
 
+    def test_Update_refuses_what_is_no_JSON(self):
+        with self.assertRaises(ttrpc.RpcError):
+            self.task('Update', resources={'type_url': tasks.RESOURCES_URL, 'value': b'{"memory":'})
+        self.assertEqual(self.status(), pb.RUNNING)
+
     def test_ResizePty_sets_the_size_of_a_terminal(self):
         one = self.exec('sh', terminal=True)
         one.call('ResizePty', width=91, height=37)
