@@ -10,8 +10,8 @@
 #include "base/str.h"
 
 /*
- * What a VM needs beside its pods: the agent keeps 75 MiB back, the kernel takes some 50 MiB, and a
- * 64th of all memory for its book-keeping.
+ * What a VM needs beside its pods: the agent keeps up to 75 MiB back, the kernel takes some
+ * 50 MiB, and a 64th of all memory for its book-keeping.
  */
 enum { OVERHEAD_MB = 128, OVERHEAD_SHARE = 64 };
 enum { DEFAULT_PERIOD = 100000, MILLI = 1000, CPUS_LIMIT = 1 << 20 };
