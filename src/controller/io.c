@@ -14,7 +14,7 @@
 #include "controller/uri.h"
 #include "loop/relay.h"
 
-enum { STEP_MSEC = 100, QUIET_MSEC = 100, LOGGER_SEC = 20 };
+enum { STEP_MSEC = 100, QUIET_MSEC = 200, LOGGER_SEC = 20 };
 
 static const char *const names[] = { "stdin", "stdout", "stderr" };
 

@@ -55,7 +55,7 @@ int io_start(struct io *io, const int fds[3], void (*close_fd)(int stream, void 
 void io_on_first_output(struct io *io, void (*fn)(void *arg), void *arg);
 /**
  * io_close_stdin() - deliver what is in the FIFO and what clients still write, then the end: once
- * they have closed it or have written nothing for 100 ms; idempotent; before io_start() it is
+ * they have closed it or have written nothing for 200 ms; idempotent; before io_start() it is
  * remembered
  */
 void io_close_stdin(struct io *io);

@@ -248,18 +248,19 @@ class Exec(Drivers, ExecCase):
         self.assertEqual(sorted(got), sorted(LINE * 20))
 
     def test_CloseIO_ahead_of_the_last_bytes_loses_none_of_them(self):
-        exec_id, fields = self.run_exec('cat', streams=('stdin', 'stdout'))
-        data = os.urandom(1 << 20) * 20
+        # It reads nothing at first: the writer is in the middle of a write when CloseIO comes.
+        exec_id, fields = self.run_exec('sh', '-c', 'sleep 2; cat', streams=('stdin', 'stdout'))
+        data = os.urandom(2 << 20)
         fd = os.open(fields['stdin'], os.O_WRONLY)
 
         def feed():
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view[:1 << 16]):]
+            os.write(fd, data)
             os.close(fd)
         thread = threading.Thread(target=feed)
         thread.start()
+        time.sleep(0.5)
         self.box.call('CloseIO', exec_id=exec_id, stdin=True)
+        self.assertTrue(thread.is_alive(), 'everything was taken already')
         thread.join(2 * settings.BOOT_LIMIT)
         self.assertEqual(self.wait(exec_id), 0)
         self.assertEqual(zlib.crc32(self.out(exec_id).finish()), zlib.crc32(data))

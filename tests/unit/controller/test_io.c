@@ -298,7 +298,7 @@ START_TEST(a_client_that_keeps_stdin_open_does_not_keep_it_from_ending)
 
 	put(client, "x");
 	io_close_stdin(io);
-	run_for(200);
+	run_for(400);
 	ck_assert_str_eq(get(guest[0][1]), "x|");
 	close(client);
 }
