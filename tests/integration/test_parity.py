@@ -334,11 +334,15 @@ class ByHand(Compared):
     def test_signals_to_ctr_reach_the_process(self):
         def actions(side):
             one = self.cd.popen(*side.run_args('--rm'), image.NAME, side.name('c'), 'sh', '-c',
-                                'trap "echo told; exit 6" TERM; echo ready; while :; do sleep 0.1; done')
+                                'trap "echo seen" WINCH; trap "echo told; exit 6" TERM; echo ready; '
+                                'while :; do sleep 0.1; done')
             side.say('ready', one.stdout.readline())
+            # ctr hands on nothing before Start was answered, and this signal does not end it meanwhile.
+            while not select.select([one.stdout], [], [], 0.5)[0]:
+                one.send_signal(signal.SIGWINCH)
             one.terminate()
             out, err = one.communicate(timeout=settings.BOOT_LIMIT)
-            side.say('told', (one.returncode, out, err))
+            side.say('told', (one.returncode, out.replace(b'seen\n', b''), err))
         self.same(actions)
 
     def test_attach_and_attach_again(self):
