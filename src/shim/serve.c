@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,11 @@ static void on_signal(int signo, void *arg)
 
 	if (!out)
 		return;
+
+	struct mallinfo2 heap = mallinfo2();
+
+	fprintf(out, "heap: %zu bytes in use, %zu free\n", heap.uordblks + heap.hblkhd,
+		heap.fordblks);
 	loop_dump(out);
 	fclose(out);
 

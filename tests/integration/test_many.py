@@ -29,7 +29,7 @@ class Many(DirectCase):
                    lambda n: [self.pod.one_container(i) for i in range(4 * n, 4 * (n + 1))])
 
     def test_64_execs_at_once_have_their_own_output_and_status_and_leave_nothing(self):
-        self.check(lambda n: self.pod.at_once(64, (10, 1 << 20, 10)[n]))
+        self.check(lambda n: self.pod.at_once(64, (1 << 20, 10, 1 << 20)[n]))
 
     def test_500_Waits_at_once_are_answered_and_leave_nothing(self):
         self.check(lambda n: self.pod.waits(500))

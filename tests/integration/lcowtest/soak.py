@@ -24,10 +24,11 @@ grep -E '^(MemTotal|MemAvailable|SUnreclaim)' /proc/meminfo
 '''
 _CAPABILITIES = ['CAP_SYS_PTRACE', 'CAP_DAC_READ_SEARCH', 'CAP_DAC_OVERRIDE', 'CAP_SYS_ADMIN']
 
-# Row of the table: how much it may grow between two samples of an idle sandbox. Memory is in KiB.
+# Row of the table: how much it may grow between two samples of an idle sandbox. Memory is in KiB, the shim's heap in bytes.
+# What a burst of streams has taken from the kernel stays with malloc(), so RSS has some room.
 ROWS = {
-    'shim RSS': 256, 'shim fds': 0, 'shim coroutines': 0, 'shim watches': 0, 'shim timers': 0, 'shim mounts': 0, 'shim files': 0,
-    'agent RSS': 256, 'agent fds': 0, 'guest processes': 0, 'guest zombies': 0, 'guest mounts': 0, 'guest cgroups': 0,
+    'shim RSS': 512, 'shim heap': 8192, 'shim fds': 0, 'shim coroutines': 0, 'shim watches': 0, 'shim timers': 0, 'shim mounts': 0, 'shim files': 0,
+    'agent RSS': 512, 'agent fds': 0, 'guest processes': 0, 'guest zombies': 0, 'guest mounts': 0, 'guest cgroups': 0,
     'guest files': 0, 'guest SUnreclaim': 4096, 'guest used memory': 16384,
 }
 
@@ -38,6 +39,42 @@ def _status(text, prefix=''):
 
 def _tree(top):
     return sum(len(dirs) + len(files) for _, dirs, files in os.walk(top))
+
+
+def forget(box, exec_id):
+    """Close and remove the FIFOs of an exec."""
+    for name in ('stdin', 'stdout', 'stderr'):
+        stream = box.streams.pop(exec_id + name, None)
+        if stream:
+            stream.close()
+    stdin = os.path.join(box.bed.dir, 'f-%s-%sstdin' % (box.id, exec_id))
+    if os.path.exists(stdin):
+        os.unlink(stdin)
+
+
+def at_once(box, n, size):
+    """n execs at a time; each writes so many bytes of its own and ends with a status of its own. Seconds from Exec to Delete."""
+    limit = (60 + n * size / 200e3) * settings.SLOW
+    ids = ['m%d' % i for i in range(n)]
+    fields = [box.stdio('stdout', prefix=exec_id) for exec_id in ids]
+    specs = [json.dumps(process_spec('sh', '-c', 'yes %d | head -c %d; exit %d' % (i, size, i))).encode() for i in range(n)]
+    begin = time.monotonic()
+    for exec_id, spec, more in zip(ids, specs, fields):
+        box.call('Exec', exec_id=exec_id, spec={'type_url': pb.PROCESS_URL, 'value': spec}, **more)
+    begun = [(box.begin('Wait', exec_id=exec_id), box.begin('Start', exec_id=exec_id)) for exec_id in ids]
+    for _, starting in begun:
+        box.end(starting, limit)
+    for i, (exec_id, (waiting, _)) in enumerate(zip(ids, begun)):
+        status, line = box.end(waiting, limit)['exit_status'], b'%d\n' % i
+        out = box.streams[exec_id + 'stdout'].finish(limit)
+        if status != i or out != (line * (size // len(line) + 1))[:size]:
+            raise AssertionError('exec %s: status %d, %d bytes of output' % (exec_id, status, len(out)))
+    for deleting in [box.begin('Delete', exec_id=exec_id) for exec_id in ids]:
+        box.end(deleting, limit)
+    took = time.monotonic() - begin
+    for exec_id in ids:
+        forget(box, exec_id)
+    return took
 
 
 class Pod:
@@ -56,7 +93,8 @@ class Pod:
         return os.path.join(self.bed.dir, 'b', self.box.namespace, container)
 
     def start(self):
-        self.box.start_shim()
+        # malloc() counts what its caches per thread hold as in use: without them its figure is exact.
+        self.box.start_shim(env=self.box.env(GLIBC_TUNABLES='glibc.malloc.tcache_count=0'))
         self.box.create()
         self.box.call('Start', limit=self.box.limit)
         # Lives in the pid namespace of the VM, and sees the agent from there.
@@ -118,7 +156,7 @@ class Pod:
         out = box.streams[exec_id + 'stdout'].finish()
         box.streams[exec_id + 'stderr'].finish()
         box.call('Delete', exec_id=exec_id)
-        self.forget(exec_id)
+        forget(box, exec_id)
         # A killed one may not have come to its echo.
         if status != {137 if long else n % 250} or out not in (b'out %d\n' % n, *([b''] if long else [])):
             raise AssertionError('exec %s: status %r, output %r' % (exec_id, status, out))
@@ -131,37 +169,8 @@ class Pod:
             raise AssertionError('container %s: status %d' % (container, status))
         self.remove(container)
 
-    def forget(self, exec_id):
-        """Close and remove the FIFOs of an exec."""
-        box = self.box
-        for name in ('stdin', 'stdout', 'stderr'):
-            stream = box.streams.pop(exec_id + name, None)
-            if stream:
-                stream.close()
-        stdin = os.path.join(self.bed.dir, 'f-%s-%sstdin' % (box.id, exec_id))
-        if os.path.exists(stdin):
-            os.unlink(stdin)
-
     def at_once(self, n, size):
-        """n execs at a time; each writes so many bytes of its own and ends with a status of its own."""
-        box, limit = self.box, (60 + n * size / 200e3) * settings.SLOW
-        ids = ['m%d' % i for i in range(n)]
-        for i, exec_id in enumerate(ids):
-            spec = json.dumps(process_spec('sh', '-c', 'yes %d | head -c %d; exit %d' % (i, size, i))).encode()
-            box.call('Exec', exec_id=exec_id, spec={'type_url': pb.PROCESS_URL, 'value': spec},
-                     **box.stdio('stdout', prefix=exec_id))
-        begun = [(box.begin('Wait', exec_id=exec_id), box.begin('Start', exec_id=exec_id)) for exec_id in ids]
-        for _, starting in begun:
-            box.end(starting, limit)
-        for i, (exec_id, (waiting, _)) in enumerate(zip(ids, begun)):
-            status, line = box.end(waiting, limit)['exit_status'], b'%d\n' % i
-            out = box.streams[exec_id + 'stdout'].finish(limit)
-            if status != i or out != (line * (size // len(line) + 1))[:size]:
-                raise AssertionError('exec %s: status %d, %d bytes of output' % (exec_id, status, len(out)))
-        for deleting in [box.begin('Delete', exec_id=exec_id) for exec_id in ids]:
-            box.end(deleting, limit)
-        for exec_id in ids:
-            self.forget(exec_id)
+        at_once(self.box, n, size)
 
     def waits(self, n):
         """So many Waits for one exec: all parked, then all answered."""
@@ -193,13 +202,13 @@ class Pod:
             rss = _status(f.read())
         with open('/proc/%d/mountinfo' % pid) as f:
             mounts = len(f.readlines())
-        watches, timers, coroutines = self._dump()
+        heap, watches, timers, coroutines = self._dump()
         guest = self._look()
 
         def number(key):
             return int(re.search(r'(?m)^%s:\s+(\d+)' % key, guest).group(1))
         return {
-            'shim RSS': rss, 'shim fds': proc.fds(pid), 'shim coroutines': coroutines, 'shim watches': watches,
+            'shim RSS': rss, 'shim heap': heap, 'shim fds': proc.fds(pid), 'shim coroutines': coroutines, 'shim watches': watches,
             'shim timers': timers, 'shim mounts': mounts,
             'shim files': _tree(self.bed.lcow.run_dir) + _tree(self.bed.lcow.scratch_dir),
             'agent RSS': _status(guest, 'agent'), 'agent fds': number('agent-fds'), 'guest processes': number('processes'),
@@ -209,12 +218,12 @@ class Pod:
         }
 
     def _dump(self):
-        """(watches, timers, coroutines) as the shim's own dump tells."""
+        """(bytes of heap, watches, timers, coroutines) as the shim's own dump tells."""
         seen = len(self.box.log)
         os.kill(self.box.shim_pid, signal.SIGUSR1)
         end = time.monotonic() + settings.QUICK_LIMIT
         while time.monotonic() < end:
-            found = re.search(r'loop: (\d+) watches, (\d+) timers .* (\d+) coroutines', self.box.log[seen:])
+            found = re.search(r'heap: (\d+) bytes(?s:.*)loop: (\d+) watches, (\d+) timers .* (\d+) coroutines', self.box.log[seen:])
             if found:
                 return tuple(map(int, found.groups()))
             time.sleep(0.01)
@@ -229,10 +238,12 @@ class Pod:
         box.call('Wait', id=self.look, exec_id=exec_id, limit=box.limit)
         out = box.streams[exec_id + 'stdout'].finish().decode(errors='replace')
         box.call('Delete', id=self.look, exec_id=exec_id)
-        self.forget(exec_id)
+        forget(box, exec_id)
         return out
 
 
 def grown(before, after):
     """Rows that grew by more than they may, as texts."""
-    return ['%s grew from %d to %d' % (row, before[row], after[row]) for row, room in ROWS.items() if after[row] - before[row] > room]
+    # A sanitizer's malloc() tells nothing, and keeps what was freed.
+    rows = [row for row in ROWS if row != 'shim RSS' or after['shim heap']]
+    return ['%s grew from %d to %d' % (row, before[row], after[row]) for row in rows if after[row] - before[row] > ROWS[row]]
