@@ -24,17 +24,18 @@
 #include "wire/gcs.h"
 #include "wire/json.h"
 
-enum { ROLLBACK_SEC = 60, EXECS_SEC = 2, PIDS_SEC = 3, SIGNAL_MAX = 64 };
+enum { ROLLBACK_SEC = 60, EXECS_SEC = 2, PIDS_SEC = 3, METRICS_SEC = 5, SIGNAL_MAX = 64 };
 
-static const char *const state_names[] = { "NotCreated", "Created", "Running", "Stopped",
-					   "Invalid" };
+static const char *const state_names[] = { "NotCreated", "Created", "Running",
+					   "Paused",     "Stopped", "Invalid" };
 _Static_assert(ARRAY_SIZE(state_names) == CONTAINER_STATE_END, "a name for each state");
 
 #define TO(s) (1u << (s))
 static const unsigned moves[] = {
 	[CONTAINER_NOT_CREATED] = TO(CONTAINER_CREATED) | TO(CONTAINER_INVALID),
 	[CONTAINER_CREATED] = TO(CONTAINER_RUNNING) | TO(CONTAINER_STOPPED) | TO(CONTAINER_INVALID),
-	[CONTAINER_RUNNING] = TO(CONTAINER_STOPPED),
+	[CONTAINER_RUNNING] = TO(CONTAINER_PAUSED) | TO(CONTAINER_STOPPED),
+	[CONTAINER_PAUSED] = TO(CONTAINER_RUNNING) | TO(CONTAINER_STOPPED),
 	[CONTAINER_STOPPED] = 0,
 	[CONTAINER_INVALID] = 0,
 };
@@ -46,6 +47,7 @@ _Static_assert(ARRAY_SIZE(moves) == CONTAINER_STATE_END, "a row for each state")
  * @in_guest:	the guest knows it
  * @claim:	what its limits ask of the VM
  * @share_ids:	reservations of its mounts
+ * @metrics:	the last ones that the guest gave
  * @processes:	exec id → struct process; init is ""
  */
 struct container {
@@ -60,6 +62,7 @@ struct container {
 	struct rootfs rootfs;
 	char **share_ids;
 	bool in_guest;
+	char *metrics;
 	struct map processes;
 };
 
@@ -106,6 +109,23 @@ static CO int guest_delete_container(void *ctx, const char *id, struct err *err)
 	return guest_delete_state(ctx, id, err);
 }
 
+static CO int guest_freeze(void *ctx, const char *id, bool frozen, struct err *err)
+{
+	struct gcs_freezer freezer = { .frozen = frozen };
+
+	if (!guest_has(ctx, GCS_EXT_FREEZER))
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "the agent in the VM cannot pause containers");
+	return guest_modify(ctx, id, "Update", "Freezer", &gcs_freezer_table, &freezer, err);
+}
+
+static CO int guest_get_metrics(void *ctx, const char *id, char **ret, struct err *err)
+{
+	bool own = guest_has(ctx, GCS_EXT_METRICS);
+
+	return guest_properties(ctx, id, own ? GCS_EXT_METRICS : "Statistics", ret, err);
+}
+
 static CO int guest_get_properties(void *ctx, const char *id, const char *type, char **ret,
 				   struct err *err)
 {
@@ -128,6 +148,8 @@ const struct container_ops container_guest_ops = {
 	.create = guest_create_container,
 	.start = guest_start_container,
 	.delete_state = guest_delete_container,
+	.freeze = guest_freeze,
+	.metrics = guest_get_metrics,
 	.properties = guest_get_properties,
 	.update = guest_update_container,
 };
@@ -159,6 +181,7 @@ struct container *container_free(struct container *c)
 	rootfs_drop_host(&c->rootfs);
 	strv_free(c->share_ids);
 	free(c->bundle);
+	free(c->metrics);
 	free(c->id);
 	free(c->pod);
 	free(c);
@@ -247,7 +270,8 @@ CO int container_update(struct container *c, struct json_object *resources, stru
 	const struct claim_size before = c->claim.size;
 	struct claim_size size = before;
 
-	if (c->state != CONTAINER_CREATED && c->state != CONTAINER_RUNNING)
+	if (c->state != CONTAINER_CREATED && c->state != CONTAINER_RUNNING &&
+	    c->state != CONTAINER_PAUSED)
 		return err_set(err, -ERR_STATE, "cannot update a stopped container");
 
 	int r = claim(c, resources, &size, err);
@@ -384,7 +408,8 @@ static CO void on_process_exit(struct process *p, void *arg)
 
 	process_get_status(p, &status);
 	if (str_empty(status.exec_id) &&
-	    (c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED))
+	    (c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED ||
+	     c->state == CONTAINER_PAUSED))
 		set_state(c, CONTAINER_STOPPED);
 	c->events.exited(c->id, &status, c->events.arg);
 }
@@ -407,6 +432,11 @@ static CO int start_init(struct container *c, struct process *init, struct err *
 	return r;
 }
 
+static int exec_paused(struct err *err)
+{
+	return err_set(err, -ERR_STATE, "cannot exec in a paused state");
+}
+
 CO int container_start(struct container *c, const char *exec_id, uint32_t *ret_pid, struct err *err)
 {
 	CO_LOCK(&c->lock);
@@ -419,6 +449,8 @@ CO int container_start(struct container *c, const char *exec_id, uint32_t *ret_p
 		return no_process(c, exec_id, err);
 	if (str_empty(exec_id))
 		r = start_init(c, p, err);
+	else if (c->state == CONTAINER_PAUSED)
+		r = exec_paused(err);
 	else if (c->state != CONTAINER_RUNNING)
 		r = err_set(err, -ERR_STATE, "cannot exec in a container in state %s",
 			    state_names[c->state]);
@@ -445,6 +477,8 @@ CO int container_exec(struct container *c, const char *exec_id, const struct std
 	_cleanup_json_ struct json_object *owned = spec;
 	struct stdio_paths named = with_logger(c, io);
 
+	if (c->state == CONTAINER_PAUSED)
+		return exec_paused(err);
 	if (c->state != CONTAINER_RUNNING)
 		return err_set(err, -ERR_STATE, "cannot exec in a container in state %s",
 			       state_names[c->state]);
@@ -567,7 +601,9 @@ CO int container_delete(struct container *c, const char *exec_id, struct process
 	if (!p)
 		return no_process(c, exec_id, err);
 
-	int r = process_delete(p, err);
+	int r = c->state == CONTAINER_PAUSED && str_empty(exec_id)
+			? err_set(err, -ERR_STATE, "cannot delete a paused process")
+			: process_delete(p, err);
 
 	if (r < 0)
 		return r;
@@ -604,6 +640,51 @@ CO int container_wait(struct container *c, const char *exec_id, struct process_s
 	if (r < 0)
 		return err_sys(err, r, "wait for the process");
 	return container_status(c, exec_id, ret, err);
+}
+
+/* ---- Pause, Resume, Stats ---- */
+
+static CO int set_frozen(struct container *c, bool frozen, struct err *err)
+{
+	CO_LOCK(&c->lock);
+	enum container_state from = frozen ? CONTAINER_RUNNING : CONTAINER_PAUSED;
+
+	if (c->state != from)
+		return err_set(err, -ERR_STATE, "cannot %s a container in state %s",
+			       frozen ? "pause" : "resume", state_names[c->state]);
+
+	int r = c->env->ops->freeze(c->env->guest, c->id, frozen, err);
+
+	/* Init may have ended meanwhile. */
+	if (r >= 0 && c->state == from)
+		set_state(c, frozen ? CONTAINER_PAUSED : CONTAINER_RUNNING);
+	return r;
+}
+
+CO int container_pause(struct container *c, struct err *err)
+{
+	return set_frozen(c, true, err);
+}
+
+CO int container_resume(struct container *c, struct err *err)
+{
+	return set_frozen(c, false, err);
+}
+
+CO int container_metrics(struct container *c, char **ret, struct err *err)
+{
+	CO_LIMIT(METRICS_SEC * USEC_PER_SEC);
+	_cleanup_free_ char *text = NULL;
+	int r = c->env->ops->metrics(c->env->guest, c->id, &text, err);
+
+	if (r < 0 && !c->metrics)
+		return err_wrap(err, r, "metrics");
+	if (r >= 0) {
+		free(c->metrics);
+		c->metrics = TAKE_PTR(text);
+	}
+	*ret = mem_strdup(c->metrics);
+	return 0;
 }
 
 /* ---- the rest ---- */
@@ -673,7 +754,8 @@ CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***re
 	if (r < 0)
 		return r;
 
-	bool live = c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED;
+	bool live = c->state == CONTAINER_RUNNING || c->state == CONTAINER_CREATED ||
+		    c->state == CONTAINER_PAUSED;
 	_cleanup_json_ struct json_object *o = live ? list_processes(c) : NULL;
 	struct json_object *list = json_get(o, "ProcessList", NULL);
 	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;

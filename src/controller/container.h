@@ -23,12 +23,14 @@ struct sizing;
  *   NotCreated --create--> Created --start--> Running --init exits--> Stopped
  *   NotCreated --create failed--> Invalid (everything released); Created --start failed--> Invalid
  *   Created --init killed--> Stopped
+ *   Running --pause--> Paused --resume--> Running; Paused --init exits--> Stopped
  */
 
 enum container_state {
 	CONTAINER_NOT_CREATED,
 	CONTAINER_CREATED,
 	CONTAINER_RUNNING,
+	CONTAINER_PAUSED,
 	CONTAINER_STOPPED,
 	CONTAINER_INVALID,
 	CONTAINER_STATE_END
@@ -65,6 +67,8 @@ struct container_ops {
 	CO int (*properties)(void *ctx, const char *id, const char *type, char **ret,
 			     struct err *err);
 	CO int (*update)(void *ctx, const char *id, struct json_object *resources, struct err *err);
+	CO int (*freeze)(void *ctx, const char *id, bool frozen, struct err *err);
+	CO int (*metrics)(void *ctx, const char *id, char **ret, struct err *err);
 };
 extern const struct container_ops container_guest_ops;
 
@@ -162,6 +166,21 @@ CO int container_delete(struct container *c, const char *exec_id, struct process
  */
 CO int container_wait(struct container *c, const char *exec_id, struct process_status *ret,
 		      struct err *err);
+/**
+ * container_pause(), container_resume() - stop every process, or let them go on
+ * Return: 0; -ERR_STATE unless it is Running, or Paused; -ERR_UNIMPLEMENTED when the guest cannot
+ */
+CO int container_pause(struct container *c, struct err *err);
+CO int container_resume(struct container *c, struct err *err);
+/**
+ * container_metrics() - the guest's counters, as the JSON of GetProperties
+ *
+ * They are there from Created until the container is deleted. What cannot be asked for any more is
+ * answered by the last ones that were.
+ *
+ * @ret: the member CgroupMetrics, or LCOWMetrics of a guest that has no others; the caller frees it
+ */
+CO int container_metrics(struct container *c, char **ret, struct err *err);
 CO int container_resize(struct container *c, const char *exec_id, uint16_t width, uint16_t height,
 			struct err *err);
 int container_close_stdin(struct container *c, const char *exec_id, struct err *err);

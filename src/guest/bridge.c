@@ -62,6 +62,8 @@ struct bridge {
 	char *body;
 	struct rate chatter;
 	char reason[REASON_MAX];
+	void (*on_oom)(const char *container, uint64_t kills, void *arg);
+	void *oom_arg;
 };
 
 static void on_ready(int fd, uint32_t events, void *arg);
@@ -191,11 +193,40 @@ static void note_free(struct gcs_exit_notification *note)
 	json_free(&gcs_exit_notification_table, note);
 }
 
+void bridge_on_oom(struct bridge *b, void (*fn)(const char *container, uint64_t kills, void *arg),
+		   void *arg)
+{
+	b->on_oom = fn;
+	b->oom_arg = arg;
+}
+
+static void on_oom(struct bridge *b, struct json_object *body)
+{
+	struct gcs_oom_notification note = { 0 };
+	struct err err = { 0 };
+
+	if (json_decode_object(body, &gcs_oom_notification_table, &note, &err) < 0) {
+		bridge_break(b, "malformed notification: %s", err.text);
+		return;
+	}
+	if (!str_id_valid(note.base.container_id)) {
+		if (chatter(b))
+			log_info("guest: dropped a notification without a valid container id");
+	} else if (b->on_oom) {
+		b->on_oom(note.base.container_id, note.kills, b->oom_arg);
+	}
+	json_free(&gcs_oom_notification_table, &note);
+}
+
 static void on_notification(struct bridge *b, struct json_object *body)
 {
 	_cleanup_(note_free) struct gcs_exit_notification note = { 0 };
 	struct err err = { 0 };
 
+	if (b->header.type == GCS_CONTAINER_OOM) {
+		on_oom(b, body);
+		return;
+	}
 	if (b->header.type != GCS_CONTAINER_EXITED) {
 		if (chatter(b))
 			log_info("guest: dropped a notification of unknown type 0x%08x",

@@ -37,6 +37,9 @@ int bridge_new(int fd, void (*ended)(void *arg), void *arg, struct bridge **ret)
  * microseconds
  */
 void bridge_set_timeout(struct bridge *b, uint64_t usec);
+/** bridge_on_oom() - whom to tell of GCS_CONTAINER_OOM; see guest_on_oom() */
+void bridge_on_oom(struct bridge *b, void (*fn)(const char *container, uint64_t kills, void *arg),
+		   void *arg);
 /** bridge_alive() - whether requests can be made */
 bool bridge_alive(const struct bridge *b);
 /** bridge_close() - end it; every pending call ends; idempotent */

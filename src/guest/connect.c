@@ -138,6 +138,9 @@ static int negotiate(struct guest *g, struct err *err)
 	struct gcs_negotiate_request request = { .min = GCS_PROTOCOL, .max = GCS_PROTOCOL };
 	int r;
 
+	strv_add(&extensions, GCS_EXT_OOM);
+	strv_add(&extensions, GCS_EXT_METRICS);
+	strv_add(&extensions, GCS_EXT_FREEZER);
 	strv_add(&extensions, GCS_EXT_CLOCK);
 	request.extensions = extensions;
 	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table,
@@ -171,6 +174,7 @@ int guest_connect(struct guest *g, struct err *err)
 	r = bridge_new(fd, on_bridge_ended, g, &g->bridge);
 	if (r < 0)
 		return err_sys(err, r, "guest: bridge");
+	bridge_on_oom(g->bridge, g->on_oom, g->oom_arg);
 
 	uint64_t t0 = time_mono();
 
@@ -187,6 +191,18 @@ int guest_connect(struct guest *g, struct err *err)
 const struct gcs_caps *guest_caps(const struct guest *g)
 {
 	return &g->negotiated.caps;
+}
+
+bool guest_has(const struct guest *g, const char *extension)
+{
+	return strv_has(g->negotiated.caps.guest.extensions, extension);
+}
+
+void guest_on_oom(struct guest *g, void (*fn)(const char *container, uint64_t kills, void *arg),
+		  void *arg)
+{
+	g->on_oom = fn;
+	g->oom_arg = arg;
 }
 
 bool guest_connected(const struct guest *g)

@@ -44,6 +44,14 @@ int guest_listen(struct guest *g, struct err *err);
 CO int guest_connect(struct guest *g, struct err *err);
 /** guest_caps() - what the guest said in NegotiateProtocol */
 const struct gcs_caps *guest_caps(const struct guest *g);
+/** guest_has() - whether one of lcow's extensions (GCS_EXT_…) was agreed */
+bool guest_has(const struct guest *g, const char *extension);
+/**
+ * guest_on_oom() - before guest_connect(): be told of out-of-memory kills
+ * @fn:		called from the loop with a valid id, of a container or not, and the guest's count
+ */
+void guest_on_oom(struct guest *g, void (*fn)(const char *container, uint64_t kills, void *arg),
+		  void *arg);
 /** guest_connected() - whether the bridge stands */
 bool guest_connected(const struct guest *g);
 /**

@@ -23,6 +23,8 @@ struct guest {
 	struct channel *channel;
 	void (*on_lost)(void *arg);
 	void *arg;
+	void (*on_oom)(const char *container, uint64_t kills, void *arg);
+	void *oom_arg;
 	struct port *entropy;
 	struct port *log;
 	struct port *door;

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "events.pb-c.h"
+#include "guest/guest.h"
 #include "service/service_priv.h"
 #include "task.pb-c.h"
 #include "wire/pb.h"
@@ -149,6 +150,8 @@ CO int service_ensure_vm(struct service *s, struct err *err)
 			return err_wrap(err, r, "create the VM");
 		}
 		s->env.guest = vm_guest(s->vm);
+		if (s->env.guest)
+			guest_on_oom(s->env.guest, task_oom, s);
 		s->env.scsi = vm_scsi(s->vm);
 		s->env.shares = vm_shares(s->vm);
 		s->env.sizing = vm_sizing(s->vm);
@@ -203,7 +206,9 @@ static struct task *find_running(struct service *s)
 	MAP_FOR_EACH(e, &s->tasks) {
 		struct task *t = e->value;
 
-		if (t->created && container_get_state(t->container) == CONTAINER_RUNNING) {
+		enum container_state state = container_get_state(t->container);
+
+		if (t->created && (state == CONTAINER_RUNNING || state == CONTAINER_PAUSED)) {
 			t->refs++;
 			return t;
 		}

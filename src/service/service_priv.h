@@ -32,6 +32,7 @@ struct service {
  * struct task - a container as containerd knows it
  * @refs:	the table's, and one for each call under way: the last one frees
  * @created:	Create has succeeded; until then nobody but Create sees it
+ * @oom_kills:	how many out-of-memory kills were published
  * @waiters:	parked Waits (struct waiter)
  */
 struct task {
@@ -40,6 +41,7 @@ struct task {
 	struct container *container;
 	unsigned refs;
 	bool created;
+	uint64_t oom_kills;
 	struct list waiters;
 };
 
@@ -76,6 +78,16 @@ void task_answer_waits(struct task *t, const struct process_status *status);
  * ended, or what failed
  */
 CO int service_ensure_vm(struct service *s, struct err *err);
+
+/** task_pause(), task_resume(), task_stats() - handlers of Task.Pause, Resume and Stats */
+CO int task_pause(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply,
+		  void *ctx, struct err *err);
+CO int task_resume(struct ttrpc_call *call, const ProtobufCMessage *request,
+		   ProtobufCMessage *reply, void *ctx, struct err *err);
+CO int task_stats(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply,
+		  void *ctx, struct err *err);
+/** task_oom() - publish /tasks/oom; for guest_on_oom() with the service as its argument */
+void task_oom(const char *container, uint64_t kills, void *arg);
 
 /** task_update() - handler of Task.Update */
 CO int task_update(struct ttrpc_call *call, const ProtobufCMessage *request,

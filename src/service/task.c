@@ -292,6 +292,9 @@ HANDLER(task_state)
 	pb_str(&rep->exec_id, req->exec_id);
 	rep->pid = status.pid;
 	rep->status = status_of(status.state);
+	if (status.state == PROCESS_RUNNING &&
+	    container_get_state(t->container) == CONTAINER_PAUSED)
+		rep->status = CONTAINERD__V1__TYPES__STATUS__PAUSED;
 	rep->terminal = status.terminal;
 	rep->exit_status = status.exit_status;
 	rep->exited_at = pb_time(status.exited_at);
@@ -462,10 +465,10 @@ HANDLER(task_shutdown)
 	return 0;
 }
 
-HANDLER(task_unimplemented)
+HANDLER(task_checkpoint)
 {
-	return err_set(err, -ERR_UNIMPLEMENTED, "%s is not supported by io.containerd.lcow.v2 yet",
-		       request->descriptor->short_name);
+	return err_set(err, -ERR_UNIMPLEMENTED,
+		       "checkpoints are not supported by io.containerd.lcow.v2");
 }
 
 #define ROW(name, request, reply, handler) \
@@ -481,16 +484,16 @@ static const struct ttrpc_method methods[] = {
 	ROW("Start", start_request, REPLY_TYPE(start_response), task_start),
 	ROW("Delete", delete_request, REPLY_TYPE(delete_response), task_delete),
 	ROW("Pids", pids_request, REPLY_TYPE(pids_response), task_pids),
-	ROW("Pause", pause_request, EMPTY, task_unimplemented),
-	ROW("Resume", resume_request, EMPTY, task_unimplemented),
-	ROW("Checkpoint", checkpoint_task_request, EMPTY, task_unimplemented),
+	ROW("Pause", pause_request, EMPTY, task_pause),
+	ROW("Resume", resume_request, EMPTY, task_resume),
+	ROW("Checkpoint", checkpoint_task_request, EMPTY, task_checkpoint),
 	ROW("Kill", kill_request, EMPTY, task_kill),
 	ROW("Exec", exec_process_request, EMPTY, task_exec),
 	ROW("ResizePty", resize_pty_request, EMPTY, task_resize),
 	ROW("CloseIO", close_iorequest, EMPTY, task_close_io),
 	ROW("Update", update_task_request, EMPTY, task_update),
 	ROW("Wait", wait_request, REPLY_TYPE(wait_response), task_wait),
-	ROW("Stats", stats_request, REPLY_TYPE(stats_response), task_unimplemented),
+	ROW("Stats", stats_request, REPLY_TYPE(stats_response), task_stats),
 	ROW("Connect", connect_request, REPLY_TYPE(connect_response), task_connect),
 	ROW("Shutdown", shutdown_request, EMPTY, task_shutdown),
 };

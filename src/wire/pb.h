@@ -11,6 +11,7 @@
 #include "google/protobuf/timestamp.pb-c.h"
 
 struct err;
+struct json_object;
 
 /*
  * Protobuf glue. Messages live on the heap as protobuf-c makes them; pb_free() frees one with
@@ -92,6 +93,18 @@ bool pb_any_is(const Google__Protobuf__Any *any, const char *name);
  */
 int pb_any_unpack(const Google__Protobuf__Any *any, const ProtobufCMessageDescriptor *type,
 		  void *ret, struct err *err);
+
+/**
+ * pb_from_json() - a message of a JSON object whose members have the names of its fields
+ * @type:	of numbers, strings, messages and lists of messages
+ * @ret:	the message, for pb_free()
+ *
+ * Members that @type has not are skipped.
+ *
+ * Return: 0, or -ERR_INVALID with the name of the field whose value does not fit
+ */
+int pb_from_json(const ProtobufCMessageDescriptor *type, struct json_object *o, void *ret,
+		 struct err *err);
 
 /**
  * pb_time() - a Timestamp of nanoseconds since 1970; 0 gives NULL, "not yet"; Return: for

@@ -133,6 +133,46 @@ class Running(Processes):
         one.write(b'\n')
         one.wait()
 
+    @only_lcow('hosts may have other cgroups')
+    def test_Stats_count_what_the_container_uses(self):
+        def metrics():
+            return json.loads(self.check(self.cd.ctr('task', 'metrics', '--format', 'json', self.name)).out)
+        before = metrics()
+        one = self.exec('sh', '-c', 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done; sleep 1000')
+        one.streams['stdout'].wait_for(b'done', settings.BOOT_LIMIT)
+        after = metrics()
+        self.assertGreater(after['pids']['current'], before['pids']['current'])
+        self.assertGreater(after['cpu']['usage_usec'], before['cpu']['usage_usec'] + 1000)
+        self.assertGreater(after['memory']['usage'], 0)
+        self.assertEqual(self.cd.tasks.metrics(self.name)['data']['type_url'], 'io.containerd.cgroups.v2.Metrics')
+
+    def test_Pause_holds_every_process_and_Resume_lets_it_go_on(self):
+        events = self.recorder()
+        one = self.exec('sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done')
+        one.streams['stdout'].wait_for(b'3\n')
+        self.check(self.cd.ctr('task', 'pause', self.name))
+        self.assertEqual(self.status(), pb.PAUSED)
+        self.assertRegex(self.cd.ctr('task', 'ls').out, r'%s +\d+ +PAUSED' % self.name)
+        time.sleep(0.5)
+        held = len(one.streams['stdout'].data)
+        time.sleep(1)
+        self.assertEqual(len(one.streams['stdout'].data), held)
+        self.check(self.cd.ctr('task', 'resume', self.name))
+        self.assertEqual(self.status(), pb.RUNNING)
+        self.until(lambda: len(one.streams['stdout'].data) > held)
+        for topic in ('/tasks/paused', '/tasks/resumed'):
+            events.wait(topic, self.name)
+        topics = events.topics(self.name)
+        self.assertLess(topics.index('/tasks/paused'), topics.index('/tasks/resumed'))
+
+    @only_lcow('hosts may have other cgroups')
+    def test_Update_changes_the_limits(self):
+        limits = {'memory': {'limit': 64 << 20}, 'pids': {'limit': 50}, 'cpu': {'quota': 50000, 'period': 100000}}
+        self.task('Update', resources={'type_url': tasks.RESOURCES_URL, 'value': json.dumps(limits).encode()})
+        metrics = json.loads(self.check(self.cd.ctr('task', 'metrics', '--format', 'json', self.name)).out)
+        self.assertEqual((metrics['memory']['usage_limit'], metrics['pids']['limit']), (64 << 20, 50))
+        self.assertEqual(self.status(), pb.RUNNING)
+
     def test_Update_refuses_what_is_no_JSON(self):
         with self.assertRaises(ttrpc.RpcError):
             self.task('Update', resources={'type_url': tasks.RESOURCES_URL, 'value': b'{"memory":'})
@@ -268,6 +308,43 @@ class Life(Processes):
         init.call('Kill', signal=9)
         self.assertEqual(init.wait(), 137)
         self.assertEqual(init.call('Delete', settings.BOOT_LIMIT)['exit_status'], 137)
+
+    def test_Kill_of_all_ends_init_and_its_children_and_Stats_answer_until_Delete(self):
+        init = self.container('sh', '-c', 'sleep 1000 & echo on; wait')
+        init.create()
+        init.start()
+        init.streams['stdout'].wait_for(b'on')
+        init.call('Kill', signal=9, all=True)
+        self.assertEqual(init.wait(), 137)
+        # The child held the pipe as well: it ends only with the child.
+        self.assertEqual(init.out(), b'on\n')
+        if settings.IS_LCOW:
+            self.assertIsNotNone(self.cd.tasks.metrics(init.container))
+        init.call('Delete', settings.BOOT_LIMIT)
+
+    def test_a_paused_container_can_be_killed(self):
+        init = self.container('sleep', '1000')
+        init.create()
+        init.start()
+        init.call('Pause')
+        self.assertEqual(init.state()['status'], pb.PAUSED)
+        init.call('Kill', signal=9)
+        # runc's shim leaves it frozen with the signal pending.
+        try:
+            init.call('Resume')
+        except ttrpc.RpcError:
+            pass
+        self.assertEqual(init.wait(), 137)
+
+    @only_lcow('it needs cgroup v2')
+    def test_who_takes_more_memory_than_allowed_is_killed_and_the_event_comes_before_the_exit(self):
+        events = self.recorder()
+        name = self.new_id('o')
+        self.check(self.cd.run(name, 'dd', 'if=/dev/zero', 'of=/dev/null', 'bs=200M', 'count=1',
+                               options=('--rm', '--memory-limit', str(32 << 20))), 137)
+        events.wait('/tasks/delete', name)
+        topics = [t for t in events.topics(name) if t.startswith('/tasks/')]
+        self.assertEqual(topics, ['/tasks/create', '/tasks/start', '/tasks/oom', '/tasks/exit', '/tasks/delete'])
 
 
 class Containerd16Running(Running, SharedCtr):

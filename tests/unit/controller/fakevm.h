@@ -193,9 +193,25 @@ static CO int fake_update(void *ctx, const char *id, struct json_object *resourc
 	return guest_call_of(err, what);
 }
 
+static CO int fake_freeze(void *ctx, const char *id, bool frozen, struct err *err)
+{
+	_cleanup_free_ char *what = str_printf("%s %s", frozen ? "freeze" : "thaw", id);
+
+	return guest_call_of(err, what);
+}
+
+static CO int fake_metrics(void *ctx, const char *id, char **ret, struct err *err)
+{
+	int r = guest_call_of(err, "metrics");
+
+	if (r >= 0)
+		*ret = mem_strdup(vm.properties);
+	return r;
+}
+
 static const struct container_ops fake_container_ops = {
-	fake_combine,      fake_remove_layers, fake_create, fake_start,
-	fake_delete_state, fake_properties,    fake_update,
+	fake_combine,    fake_remove_layers, fake_create, fake_start,   fake_delete_state,
+	fake_properties, fake_update,        fake_freeze, fake_metrics,
 };
 
 /* ---- processes ---- */

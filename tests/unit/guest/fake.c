@@ -342,7 +342,8 @@ int fake_boot_with(const char *caps)
 	uint64_t id = fake_expect(fd, GCS_NEGOTIATE,
 				  "{\"ContainerId\":\"" NULL_ID "\",\"ActivityId\":\"" NULL_ID
 				  "\",\"MinimumVersion\":4,\"MaximumVersion\":4,"
-				  "\"LcowExtensions\":[\"Clock\"]}");
+				  "\"LcowExtensions\":[\"OomEvents\",\"CgroupMetrics\",\"Freezer\","
+				  "\"Clock\"]}");
 
 	ck_assert_uint_eq(id, 0);
 	fake_answer(fd, GCS_NEGOTIATE, id, fields);

@@ -24,6 +24,7 @@
 #include "task.pb-c.h"
 #include "ttrpc.pb-c.h"
 #include "types.pb-c.h"
+#include "wire/json.h"
 
 /*
  * What containerd, hcsshim and Kubernetes publish, as text: every field of every message, its
@@ -611,6 +612,57 @@ START_TEST(repeated_fields_grow)
 }
 END_TEST
 
+static int metrics_of(const char *text, Io__Containerd__Cgroups__V2__Metrics **ret, struct err *err)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+
+	ck_assert_int_eq(json_parse(text, strlen(text), &o, NULL), 0);
+	return pb_from_json(&io__containerd__cgroups__v2__metrics__descriptor, o, ret, err);
+}
+
+START_TEST(json_with_the_names_of_the_fields_becomes_a_message)
+{
+	_cleanup_pb_ Io__Containerd__Cgroups__V2__Metrics *m = NULL;
+
+	ck_assert_int_eq(metrics_of("{\"pids\":{\"limit\":18446744073709551615},\"new\":[{}],"
+				    "\"cpu\":{\"PSI\":{\"some\":{\"avg10\":0.5}}},"
+				    "\"hugetlb\":[{\"pagesize\":\"2MB\",\"max\":3},{}]}",
+				    &m, NULL),
+			 0);
+	ck_assert_uint_eq(m->pids->limit, UINT64_MAX);
+	ck_assert_double_eq(m->cpu->psi->some->avg10, 0.5);
+	ck_assert_uint_eq(m->n_hugetlb, 2);
+	ck_assert_str_eq(m->hugetlb[0]->pagesize, "2MB");
+	ck_assert_uint_eq(m->hugetlb[0]->max, 3);
+	ck_assert_ptr_null(m->memory);
+}
+END_TEST
+
+START_TEST(json_whose_values_do_not_fit_names_the_field)
+{
+	static const char *const texts[] = {
+		"{\"pids\":[]}",
+		"{\"pids\":{\"limit\":-1}}",
+		"{\"pids\":{\"limit\":\"1\"}}",
+		"{\"pids\":null}",
+		"{\"hugetlb\":{}}",
+		"{\"hugetlb\":[1]}",
+		"{\"hugetlb\":[{\"pagesize\":2}]}",
+		"{\"rdma\":{\"current\":[{\"hca_handles\":4294967296}]}}",
+		"{\"cpu\":{\"PSI\":{\"some\":{\"avg10\":\"x\"}}}}",
+	};
+	static struct err e;
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		Io__Containerd__Cgroups__V2__Metrics *m = NULL;
+
+		ck_assert_msg(metrics_of(texts[i], &m, &e) == -ERR_INVALID, "%s", texts[i]);
+		ck_assert_ptr_null(m);
+		ck_assert_msg(*e.text, "%s", texts[i]);
+	}
+}
+END_TEST
+
 START_TEST(times_go_both_ways_and_odd_ones_count_as_unset)
 {
 	Google__Protobuf__Timestamp t = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
@@ -663,6 +715,8 @@ int main(void)
 	tcase_add_test(tc, maps_are_set_replaced_and_read_by_key);
 	tcase_add_test(tc, the_last_of_equal_map_keys_counts);
 	tcase_add_test(tc, repeated_fields_grow);
+	tcase_add_test(tc, json_with_the_names_of_the_fields_becomes_a_message);
+	tcase_add_test(tc, json_whose_values_do_not_fit_names_the_field);
 	tcase_add_test(tc, times_go_both_ways_and_odd_ones_count_as_unset);
 	tcase_add_test_raise_signal(tc, a_misspelled_field_aborts, 6);
 	suite_add_tcase(suite, tc);
