@@ -14,6 +14,8 @@
  * 50 MiB, and a 64th of all memory for its book-keeping.
  */
 enum { OVERHEAD_MB = 128, OVERHEAD_SHARE = 64 };
+/* A guest that hangs while it grows must not hold up every later claim. */
+enum { GROW_SEC = 120 };
 enum { DEFAULT_PERIOD = 100000, MILLI = 1000, CPUS_LIMIT = 1 << 20 };
 
 /**
@@ -193,6 +195,7 @@ CO int sizing_claim(struct sizing *s, struct claim *c, const struct claim_size *
 		    struct err *err)
 {
 	CO_LOCK(&s->lock);
+	CO_LIMIT(GROW_SEC * USEC_PER_SEC);
 
 	const struct claim_size before = c->size;
 

@@ -69,7 +69,8 @@ void claim_init(struct claim *c, const char *id, const char *pod);
  * One call at a time, in the order in which they came. After a failure the claim is what it was;
  * what the VM has grown by stays.
  *
- * Return: 0; -ERR_EXHAUSTED with what is needed, what there is and the maximum; or what failed
+ * Return: 0; -ERR_EXHAUSTED with what is needed, what there is and the maximum; -ETIMEDOUT when the
+ * guest has not followed in 2 min; or what failed
  */
 CO int sizing_claim(struct sizing *s, struct claim *c, const struct claim_size *size,
 		    struct err *err);
