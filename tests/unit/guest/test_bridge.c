@@ -316,6 +316,7 @@ static const struct violation {
 	{ 0, 0, "{}", "a message of type 0x00000000 is not for the host" },
 	{ 0x40000000, 0, "{}", "a message of type 0x40000000 is not for the host" },
 	{ GCS_CONTAINER_EXITED, 0, "{\"Type\":{}}", "malformed notification" },
+	{ GCS_CONTAINER_OOM, 0, "{\"OomKills\":-1}", "malformed notification" },
 };
 static const struct violation *violation;
 
@@ -383,9 +384,19 @@ END_TEST
 
 /* --- what is not fatal --- */
 
+static char oom_seen[64];
+
+static void on_oom(const char *container, uint64_t kills, void *arg)
+{
+	snprintf(oom_seen + strlen(oom_seen), sizeof(oom_seen) - strlen(oom_seen), "%s %llu;",
+		 container, (unsigned long long)kills);
+}
+
 static void host_unmoved(void)
 {
 	begin();
+	oom_seen[0] = '\0';
+	bridge_on_oom(b, on_oom, NULL);
 	expect_text("c", "x");
 	ck_assert(bridge_alive(b));
 	finish();
@@ -405,6 +416,8 @@ static void guest_chatters(void)
 	fake_write(peer, GCS_CONTAINER_EXITED, 0,
 		   "{\"ContainerId\":\"c7\",\"ActivityId\":\"\",\"Type\":\"Forced\\u0007Exit\","
 		   "\"Operation\":\"None\"}");
+	fake_write(peer, GCS_CONTAINER_OOM, 0, "{\"ContainerId\":\"../x\",\"OomKills\":1}");
+	fake_write(peer, GCS_CONTAINER_OOM, 0, "{\"ContainerId\":\"c7\",\"OomKills\":2}");
 	answer(id, "x");
 }
 
@@ -419,6 +432,7 @@ START_TEST(unknown_ids_and_notifications_are_dropped_with_a_line_in_the_log)
 	ck_assert_msg(strstr(log, "without a valid container id"), "%s", log);
 	ck_assert_msg(strstr(log, "the container has ended: Forced?Exit\" container=c7"), "%s",
 		      log);
+	ck_assert_str_eq(oom_seen, "c7 2;");
 }
 END_TEST
 
