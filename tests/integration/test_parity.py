@@ -237,6 +237,55 @@ class Answers(Compared):
                 side.call('state: ' + what, 'Get', init.container)
         self.same(actions)
 
+    def test_the_answers_about_a_container_at_each_step_of_its_life(self):
+        def actions(side):
+            name = side.name('c')
+            side.call('state before create', 'Get', name)
+            init = side.container('c', 'sh', '-c', 'sleep 100000 & wait', fifos=False)
+            init.create()
+            side.do('create twice', init.create)
+            side.do('state: created', lambda: init.state())
+            side.do('pids: created', lambda: len(init.call('ListPids')['processes']))
+            side.do('stats: created', lambda: self.cd.tasks.metrics(name) is not None)
+            side.call('pause: created', 'Pause', name)
+            side.call('resume: created', 'Resume', name)
+            side.do('state: still created', lambda: init.state())
+            side.call('start', 'Start', name)
+            side.call('start twice', 'Start', name)
+            side.do('state: running', lambda: init.state())
+            side.call('delete: running', 'Delete', name)
+            side.call('kill: no such signal', 'Kill', name, signal=65)
+            side.call('close stdin of who has none', 'CloseIO', name, stdin=True)
+            side.call('resume: running', 'Resume', name)
+            side.call('update: no JSON', 'Update', name,
+                      resources={'type_url': tasks.RESOURCES_URL, 'value': b'{"memory":'})
+            side.call('update', 'Update', name, resources={
+                'type_url': tasks.RESOURCES_URL, 'value': b'{"memory":{"limit":67108864}}'})
+            side.call('pause', 'Pause', name)
+            side.do('state: paused', lambda: init.state())
+            side.call('pause twice', 'Pause', name)
+            side.call('delete: paused', 'Delete', name)
+            side.do('exec: paused', lambda: side.process('c', 'p', fifos=False).run('true') and None)
+            side.do('pids: paused', lambda: len(init.call('ListPids')['processes']))
+            side.do('stats: paused', lambda: self.cd.tasks.metrics(name) is not None)
+            side.call('resume', 'Resume', name)
+            side.do('state: resumed', lambda: init.state())
+            side.call('kill', 'Kill', name, signal=9)
+            side.do('wait', init.wait)
+            side.do('wait again', init.wait)
+            side.do('state: stopped', lambda: init.state())
+            side.call('kill: stopped', 'Kill', name, signal=15)
+            side.call('start: stopped', 'Start', name)
+            side.call('pause: stopped', 'Pause', name)
+            side.call('resume: stopped', 'Resume', name)
+            side.call('close stdin: stopped', 'CloseIO', name, stdin=True)
+            side.do('exec: stopped', lambda: side.process('c', 'late', fifos=False).run('true') and None)
+            side.do('create: stopped', init.create)
+            side.call('delete', 'Delete', name)
+            side.call('delete twice', 'Delete', name)
+            side.call('kill: deleted', 'Kill', name, signal=9)
+        self.same(actions)
+
     def test_the_answers_about_an_exec_at_each_step_of_its_life(self):
         def actions(side):
             side.running('c', 'sh', '-c', 'sleep 100000 & wait', fifos=False)
@@ -292,6 +341,46 @@ class Answers(Compared):
                 side.call('no container: ' + method, method, 'nobody')
         self.same(actions)
 
+    def test_what_the_shim_itself_says_of_a_container_that_it_does_not_know(self):
+        def actions(side):
+            side.running('c', 'sleep', '1000', fifos=False)
+            with open(self.cd.bundle(side.name('c')) + '/address') as f:
+                client = ttrpc.Client(f.read(), self.cd.namespace)
+            self.addCleanup(client.close)
+            for method in ('State', 'Start', 'Delete', 'Pids', 'Pause', 'Resume', 'Kill', 'Exec', 'ResizePty', 'CloseIO',
+                           'Update', 'Wait', 'Stats'):
+                side.do(method, client.call, method, id='nobody', limit=settings.QUICK_LIMIT)
+        self.same(actions)
+
+    def test_the_events_of_a_life(self):
+        def actions(side):
+            events = self.cd.events()
+            self.addCleanup(events.close)
+            init = side.running('c', 'sh', '-c', 'sleep 100000 & wait', fifos=False)
+            for exec_id, command, code in (('one', ('sh', '-c', 'exit 4'), 4), ('two', ('/no/such/command',), None)):
+                one = side.process('c', exec_id, fifos=False)
+                one.exec(*command)
+                if code is None:
+                    with self.assertRaises(ttrpc.RpcError):
+                        one.start()
+                else:
+                    one.start()
+                    self.assertEqual(one.wait(), code)
+                one.call('DeleteProcess')
+            init.call('Pause')
+            init.call('Resume')
+            init.call('Kill', signal=9)
+            init.wait()
+            init.call('Delete', settings.BOOT_LIMIT)
+            events.wait('/tasks/delete', init.container)
+            for topic, fields in events.list:
+                if fields.get('container_id') == init.container and topic.startswith('/tasks/'):
+                    # In TaskDelete ours names the init process by the container's id, as hcsshim does.
+                    who = fields.get('exec_id') or topic != '/tasks/delete' and fields.get('id') or ''
+                    side.say(topic, (side.common(who), fields.get('exit_status'), bool(fields.get('pid')),
+                                     bool(fields.get('exited_at'))))
+        self.same(actions)
+
 
 class ByHand(Compared):
     """What people type."""
@@ -308,7 +397,7 @@ class ByHand(Compared):
         tty.send('stty size; tty; echo "TERM is $TERM"\n')
         side.say('size', tty.expect(r'\n\d+ \d+\r'))
         side.say('tty', tty.expect(r'/dev/\S+'))
-        side.say('TERM', tty.expect(r'\nTERM is .*\r'))
+        side.say('TERM', tty.expect(r'\nTERM is [^\r]*\r'))
         tty.expect('# ')
         tty.resize(50, 132)
         os.kill(tty.process.pid, signal.SIGWINCH)
@@ -369,4 +458,34 @@ class ByHand(Compared):
             tty.send('\n')
             tty.expect('# ')
             self.talk(side, tty)
+        self.same(actions)
+
+    def test_ls_ps_pause_resume_metrics_kill_rm(self):
+        def actions(side):
+            name = side.name('c')
+            result = self.cd.ctr(*side.run_args('-d', '--null-io'), image.NAME, name, 'sh', '-c',
+                                 'trap "exit 5" USR1; sleep 100000 & wait')
+            side.say('run -d', (result.code, result.out, result.err))
+            side.say('ls', side.row('c'))
+
+            def ps():
+                return [line.split()[1:] for line in self.cd.ctr('task', 'ps', name).out.splitlines()[1:]]
+            side.until(lambda: len(ps()) == 2)
+            side.say('ps', ps())
+            side.ctr('exec', 'task', 'exec', '--exec-id', 'e', name, 'sh', '-c', 'echo in; exit 9')
+            # Which counters there are is up to the kernel that runs it.
+            side.say('metrics', self.cd.ctr('task', 'metrics', name).code)
+            side.ctr('pause', 'task', 'pause', name)
+            side.say('ls: paused', side.row('c'))
+            side.ctr('exec: paused', 'task', 'exec', '--exec-id', 'p', name, 'true')
+            side.ctr('resume', 'task', 'resume', name)
+            side.say('ls: resumed', side.row('c'))
+            side.ctr('rm: running', 'task', 'rm', name)
+            side.ctr('kill of no exec', 'task', 'kill', '--exec-id', 'nobody', name)
+            side.ctr('kill', 'task', 'kill', '-s', 'SIGUSR1', name)
+            side.until(lambda: side.row('c') == 'STOPPED')
+            side.say('ls: stopped', side.row('c'))
+            side.ctr('kill: stopped', 'task', 'kill', name)
+            side.ctr('rm', 'task', 'rm', name)
+            side.say('ls: removed', side.row('c'))
         self.same(actions)
