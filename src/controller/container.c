@@ -591,30 +591,54 @@ CO int container_kill(struct container *c, const char *exec_id, uint32_t signal,
 	return kill_process(c, p, (int)signal, err);
 }
 
-CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret,
-			struct err *err)
+static int delete_process(struct process *p, struct process_status *ret, struct err *err)
 {
-	CO_LOCK(&c->lock);
-
-	struct process *p = find(c, exec_id);
-
-	if (!p)
-		return no_process(c, exec_id, err);
-
-	int r = c->state == CONTAINER_PAUSED && str_empty(exec_id)
-			? err_set(err, -ERR_STATE, "cannot delete a paused process")
-			: process_delete(p, err);
+	int r = process_delete(p, err);
 
 	if (r < 0)
 		return r;
 	process_get_status(p, ret);
 	ret->in = ret->out = ret->err = NULL;
 	ret->exec_id = "";
-	if (!str_empty(exec_id)) {
-		map_remove(&c->processes, exec_id);
-		process_free(p);
-		return 0;
-	}
+	return 0;
+}
+
+/* Not under the lock: it never suspends, and what has ended need not wait for others' starts. */
+static int delete_exec(struct container *c, const char *exec_id, struct process_status *ret,
+		       struct err *err)
+{
+	struct process *p = find(c, exec_id);
+
+	if (!p)
+		return no_process(c, exec_id, err);
+
+	int r = delete_process(p, ret, err);
+
+	if (r < 0)
+		return r;
+	map_remove(&c->processes, exec_id);
+	process_free(p);
+	return 0;
+}
+
+CO int container_delete(struct container *c, const char *exec_id, struct process_status *ret,
+			struct err *err)
+{
+	if (!str_empty(exec_id))
+		return delete_exec(c, exec_id, ret, err);
+	CO_LOCK(&c->lock);
+
+	struct process *init = find(c, "");
+
+	if (!init)
+		return no_process(c, "", err);
+
+	int r = c->state == CONTAINER_PAUSED
+			? err_set(err, -ERR_STATE, "cannot delete a paused process")
+			: delete_process(init, ret, err);
+
+	if (r < 0)
+		return r;
 	if (c->state == CONTAINER_CREATED)
 		set_state(c, CONTAINER_STOPPED);
 

@@ -155,6 +155,9 @@ CALL(kill_all, container_kill(c, "", 9, true, &k->err))
 CALL(kill_exec, container_kill(c, "e1", 9, false, &k->err))
 CALL(delete, container_delete(c, "", &k->status, &k->err))
 CALL(delete_exec, container_delete(c, "e1", &k->status, &k->err))
+CALL(add_exec_2, do_exec("e2", &k->err))
+CALL(start_exec_2, do_start("e2", k))
+CALL(delete_exec_2, container_delete(c, "e2", &k->status, &k->err))
 CALL(wait_init, container_wait(c, "", &k->status, &k->err))
 CALL(wait_exec, container_wait(c, "e1", &k->status, &k->err))
 CALL(list_pids, do_pids(&pids_seen, &k->err))
@@ -514,6 +517,31 @@ START_TEST(an_exec_id_is_taken_until_it_is_deleted)
 }
 END_TEST
 
+START_TEST(an_exec_that_has_ended_is_deleted_while_another_is_being_started)
+{
+	static struct call begun, deleted;
+
+	reach(CONTAINER_RUNNING);
+	ck_assert_int_eq(run(add_exec), 0);
+	ck_assert_int_eq(run(start_exec), 0);
+	fake_exit(1, 3);
+	run_all();
+	ck_assert_int_eq(run(add_exec_2), 0);
+	vm.f.hold_at = "execute exec";
+	begin(start_exec_2, &begun);
+	ck_assert(!begun.done);
+	begin(delete_exec_2, &deleted);
+	ck_assert_int_eq(deleted.result, -ERR_STATE);
+	begin(delete_exec, &deleted);
+	ck_assert(deleted.done);
+	ck_assert_int_eq(deleted.result, 0);
+	ck_assert_uint_eq(deleted.status.exit_status, 3);
+	co_event_set(&vm.f.gate);
+	run_all();
+	ck_assert_int_eq(begun.result, 0);
+}
+END_TEST
+
 START_TEST(an_exec_that_was_never_started_is_deleted_with_code_0)
 {
 	reach(CONTAINER_RUNNING);
@@ -760,6 +788,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, all_means_every_exec_and_then_init);
 	tcase_add_test(t, a_signal_to_init_leaves_the_execs_alone);
 	tcase_add_test(t, an_exec_id_is_taken_until_it_is_deleted);
+	tcase_add_test(t, an_exec_that_has_ended_is_deleted_while_another_is_being_started);
 	tcase_add_test(t, an_exec_that_was_never_started_is_deleted_with_code_0);
 	tcase_add_test(t, a_failed_exec_leaves_no_entry);
 	tcase_add_test(t,
