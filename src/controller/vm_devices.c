@@ -182,7 +182,7 @@ CO int vm_devices_set_clock(struct vm_devices *d, uint64_t unix_ns, struct err *
 {
 	struct gcs_clock clock = { .unix_ns = unix_ns };
 
-	if (!strv_has(guest_caps(d->guest)->guest.extensions, GCS_EXT_CLOCK))
+	if (!guest_has(d->guest, GCS_EXT_CLOCK))
 		return err_set(err, -ERR_UNIMPLEMENTED, "the agent keeps its own time");
 	return guest_modify(d->guest, NULL, "Update", "Clock", &gcs_clock_table, &clock, err);
 }

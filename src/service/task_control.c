@@ -50,6 +50,8 @@ CO int task_resume(struct ttrpc_call *call, const ProtobufCMessage *request,
 
 	if (r < 0)
 		return err_wrap(err, r, "resume %s", req->id);
+	/* It may have been paused together with the host. */
+	vm_sync_clock(s->vm);
 	event.container_id = t->id;
 	publisher_send(s->publisher, "/tasks/resumed", &event.base);
 	return 0;
@@ -94,7 +96,11 @@ static const struct {
 
 static struct json_object *v2_of(struct json_object *v1)
 {
-	struct json_object *v2 = json_object_new_object();
+	struct json_object *v2;
+
+	if (!v1)
+		return NULL;
+	v2 = json_object_new_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(v1_rows); i++) {
 		struct json_object *from = json_get(v1, v1_rows[i].section, NULL);

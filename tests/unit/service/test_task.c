@@ -5,6 +5,7 @@
 
 #include "controller/fakevm.h"
 #include "events.h"
+#include "cgroups2.pb-c.h"
 #include "events.pb-c.h"
 #include "service/service_priv.h"
 #include "task.pb-c.h"
@@ -18,6 +19,7 @@ static struct ttrpc_server *server;
 static struct ttrpc_client *client;
 static unsigned dones;
 static size_t seen_when_done;
+static unsigned clocks_set;
 
 /* ---- the VM ---- */
 
@@ -76,9 +78,24 @@ static pid_t on_pid(void *ctx)
 	return 42;
 }
 
+static CO int on_set_clock(void *ctx, uint64_t unix_ns, struct err *err)
+{
+	clocks_set++;
+	return 0;
+}
+
 static const struct vm_ops vm_ops = {
-	on_create,    on_listen,    on_boot,       on_boot,       on_disconnect,
-	on_terminate, on_drain_log, on_clean_exit, on_last_words, on_pid,
+	.create = on_create,
+	.listen = on_listen,
+	.boot = on_boot,
+	.connect = on_boot,
+	.disconnect = on_disconnect,
+	.terminate = on_terminate,
+	.drain_log = on_drain_log,
+	.clean_exit = on_clean_exit,
+	.last_words = on_last_words,
+	.pid = on_pid,
+	.set_clock = on_set_clock,
 };
 
 static CO void start_vm(void *arg)
@@ -124,6 +141,7 @@ static void setup(void)
 		.done = on_done,
 	};
 	dones = 0;
+	clocks_set = 0;
 	s = service_new(&options);
 	vm_set_ops(s->vm, &vm_ops, NULL);
 	co_spawn("start", start_vm, NULL, USEC_NEVER);
@@ -698,6 +716,170 @@ START_TEST(the_annotations_must_make_sense)
 }
 END_TEST
 
+/* ---- pause, stats, out of memory ---- */
+
+static int set_paused(bool paused)
+{
+	static struct rpc r;
+
+	if (paused) {
+		Containerd__Task__V2__PauseRequest *q =
+			pb_new(&containerd__task__v2__pause_request__descriptor);
+
+		pb_str(&q->id, "c1");
+		begin(&r, "Pause", q, empty);
+	} else {
+		Containerd__Task__V2__ResumeRequest *q =
+			pb_new(&containerd__task__v2__resume_request__descriptor);
+
+		pb_str(&q->id, "c1");
+		begin(&r, "Resume", q, empty);
+	}
+	return code_of(&r);
+}
+
+static unsigned status_of(void)
+{
+	Containerd__Task__V2__StateRequest *q =
+		pb_new(&containerd__task__v2__state_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, "c1");
+	begin(&r, "State", q, &containerd__task__v2__state_response__descriptor);
+	ck_assert_int_eq(finish(&r), 0);
+
+	unsigned status = ((Containerd__Task__V2__StateResponse *)r.reply)->status;
+
+	r.reply = pb_free(r.reply);
+	return status;
+}
+
+START_TEST(a_pause_and_its_end_are_told_and_set_the_guest_s_clock)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	run_for(20);
+
+	unsigned before = clocks_set;
+
+	ck_assert_int_eq(set_paused(true), 0);
+	ck_assert_uint_eq(status_of(), CONTAINERD__V1__TYPES__STATUS__PAUSED);
+	ck_assert_int_eq(set_paused(false), 0);
+	ck_assert_uint_eq(status_of(), CONTAINERD__V1__TYPES__STATUS__RUNNING);
+	expect_topics("/tasks/create;/tasks/start;/tasks/paused;/tasks/resumed;");
+	ck_assert_uint_eq(clocks_set, before + 1);
+}
+END_TEST
+
+START_TEST(a_pause_that_fails_is_not_told)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(set_paused(true), -ERR_STATE);
+	ck_assert_int_eq(set_paused(false), -ERR_STATE);
+	ck_assert_int_eq(start(""), 0);
+	vm.f.fail_at = vm.f.n_calls + 1;
+	ck_assert_int_lt(set_paused(true), 0);
+	ck_assert_uint_eq(status_of(), CONTAINERD__V1__TYPES__STATUS__RUNNING);
+	expect_topics("/tasks/create;/tasks/start;");
+}
+END_TEST
+
+static struct rpc measured;
+
+static int stats(Io__Containerd__Cgroups__V2__Metrics **ret)
+{
+	Containerd__Task__V2__StatsRequest *q =
+		pb_new(&containerd__task__v2__stats_request__descriptor);
+
+	pb_str(&q->id, "c1");
+	begin(&measured, "Stats", q, &containerd__task__v2__stats_response__descriptor);
+
+	int r = finish(&measured);
+
+	if (r >= 0)
+		ck_assert_int_eq(pb_any_unpack(((Containerd__Task__V2__StatsResponse *)
+							measured.reply)
+						       ->stats,
+					       &io__containerd__cgroups__v2__metrics__descriptor,
+					       ret, NULL),
+				 0);
+	measured.reply = pb_free(measured.reply);
+	return r;
+}
+
+START_TEST(stats_are_what_the_guest_measured)
+{
+	Io__Containerd__Cgroups__V2__Metrics *m;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	vm.properties = "{\"CgroupMetrics\":{\"pids\":{\"current\":3,\"limit\":9},"
+			"\"cpu\":{\"usage_usec\":77}}}";
+	ck_assert_int_eq(stats(&m), 0);
+	ck_assert_uint_eq(m->pids->current, 3);
+	ck_assert_uint_eq(m->cpu->usage_usec, 77);
+	ck_assert_ptr_null(m->memory);
+	pb_free(m);
+}
+END_TEST
+
+START_TEST(stats_of_hcsshim_s_guest_get_the_names_and_units_of_cgroup_v2)
+{
+	Io__Containerd__Cgroups__V2__Metrics *m;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	vm.properties = "{\"LCOWMetrics\":{\"pids\":{\"current\":2},"
+			"\"cpu\":{\"usage\":{\"total\":5000,\"user\":3000,\"kernel\":2000},"
+			"\"throttling\":{\"periods\":4,\"throttled_time\":9000}},"
+			"\"memory\":{\"rss\":10,\"cache\":20,\"usage\":{\"usage\":40,"
+			"\"limit\":18446744073709551615,\"max\":50},\"swap\":{\"usage\":\"?\"}},"
+			"\"memory_oom_control\":{\"oom_kill\":1}}}";
+	ck_assert_int_eq(stats(&m), 0);
+	ck_assert_uint_eq(m->pids->current, 2);
+	ck_assert_uint_eq(m->cpu->usage_usec, 5);
+	ck_assert_uint_eq(m->cpu->user_usec, 3);
+	ck_assert_uint_eq(m->cpu->system_usec, 2);
+	ck_assert_uint_eq(m->cpu->nr_periods, 4);
+	ck_assert_uint_eq(m->cpu->throttled_usec, 9);
+	ck_assert_uint_eq(m->memory->anon, 10);
+	ck_assert_uint_eq(m->memory->file, 20);
+	ck_assert_uint_eq(m->memory->usage, 40);
+	ck_assert_uint_eq(m->memory->usage_limit, UINT64_MAX);
+	ck_assert_uint_eq(m->memory->max_usage, 50);
+	ck_assert_uint_eq(m->memory->swap_usage, 0);
+	ck_assert_uint_eq(m->memory_events->oom_kill, 1);
+	pb_free(m);
+}
+END_TEST
+
+static const char *const bad_metrics[] = {
+	"",
+	"[]",
+	"{\"CgroupMetrics\":[]}",
+	"{\"CgroupMetrics\":{\"pids\":{\"current\":\"3\"}}}",
+};
+
+START_TEST(stats_that_make_no_sense_are_an_error)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	vm.properties = bad_metrics[_i];
+	ck_assert_int_eq(stats(NULL), -ERR_INVALID);
+}
+END_TEST
+
+START_TEST(an_oom_kill_is_told_once_for_every_new_count)
+{
+	ck_assert_int_eq(create("c1"), 0);
+	task_oom("c1", 1, s);
+	task_oom("c1", 1, s);
+	task_oom("c1", 3, s);
+	task_oom("c2", 1, s);
+	expect_topics("/tasks/create;/tasks/oom;/tasks/oom;");
+}
+END_TEST
+
 static const char *const bad_ids[] = { "", "..", "a/b", "a b" };
 
 START_TEST(an_id_that_is_no_part_of_a_path_is_refused)
@@ -897,6 +1079,12 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, an_update_reaches_the_guest_as_it_came);
 	tcase_add_loop_test(t, a_bad_update_says_what_is_wrong_and_asks_nobody, 0,
 			    ARRAY_SIZE(bad_updates));
+	tcase_add_test(t, a_pause_and_its_end_are_told_and_set_the_guest_s_clock);
+	tcase_add_test(t, a_pause_that_fails_is_not_told);
+	tcase_add_test(t, stats_are_what_the_guest_measured);
+	tcase_add_test(t, stats_of_hcsshim_s_guest_get_the_names_and_units_of_cgroup_v2);
+	tcase_add_loop_test(t, stats_that_make_no_sense_are_an_error, 0, ARRAY_SIZE(bad_metrics));
+	tcase_add_test(t, an_oom_kill_is_told_once_for_every_new_count);
 	tcase_add_test(t, a_create_never_answers_unimplemented);
 	tcase_add_loop_test(t, the_annotations_must_make_sense, 0, ARRAY_SIZE(pods));
 	tcase_add_loop_test(t, an_id_that_is_no_part_of_a_path_is_refused, 0, ARRAY_SIZE(bad_ids));
