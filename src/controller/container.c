@@ -804,6 +804,17 @@ CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***re
 	return 0;
 }
 
+size_t container_processes(const struct container *c, struct process_status **ret)
+{
+	struct process_status *all = mem_new0(c->processes.len + 1, sizeof(*all));
+	size_t n = 0;
+
+	MAP_FOR_EACH(e, &c->processes)
+		process_get_status(e->value, &all[n++]);
+	*ret = all;
+	return n;
+}
+
 enum container_state container_get_state(const struct container *c)
 {
 	return c->state;

@@ -194,6 +194,11 @@ int container_status(struct container *c, const char *exec_id, struct process_st
  */
 CO int container_pids(struct container *c, uint32_t **ret_pids, const char ***ret_exec_ids,
 		      size_t *ret_n, struct err *err);
+/**
+ * container_processes() - a snapshot of every process; the array is the caller's, its strings are
+ * borrowed
+ */
+size_t container_processes(const struct container *c, struct process_status **ret);
 enum container_state container_get_state(const struct container *c);
 const char *container_id(const struct container *c);
 const char *container_bundle(const struct container *c);

@@ -201,15 +201,46 @@ static void on_first_output(void *arg)
 	log_phase("start to first output", p->started);
 }
 
+#define FIELD(key, form, member) \
+	{ \
+		.name = key, .type = form, .offset = offsetof(struct gcs_process_params, member) \
+	}
+/* Of an OCI process, what a process of the VM itself has. */
+static const struct json_field program_fields[] = {
+	FIELD("args", JSON_STRINGS, args),
+	FIELD("cwd", JSON_STRING, cwd),
+	FIELD("env", JSON_STRINGS, env),
+	FIELD("terminal", JSON_BOOL, console),
+};
+#undef FIELD
+static const struct json_table program_table = {
+	.name = "process",
+	.size = sizeof(struct gcs_process_params),
+	.fields = program_fields,
+	.n_fields = ARRAY_SIZE(program_fields),
+};
+
+static CO int execute_in_guest(struct process *p, struct err *err)
+{
+	struct gcs_process_params params = { 0 };
+	int r = 0;
+
+	if (!p->container)
+		r = json_decode_object(p->spec, &program_table, &params, err);
+	if (r < 0)
+		return r;
+	params.in = io_wants(p->io, 0);
+	params.out = io_wants(p->io, 1);
+	params.err = io_wants(p->io, 2);
+	params.process = p->container ? p->spec : NULL;
+	r = p->ops->execute(p->ctx, p->container, &params, &p->guest, err);
+	json_free(&program_table, &params);
+	return r;
+}
+
 static CO int execute(struct process *p, struct err *err)
 {
-	struct gcs_process_params params = {
-		.in = io_wants(p->io, 0),
-		.out = io_wants(p->io, 1),
-		.err = io_wants(p->io, 2),
-		.process = p->spec,
-	};
-	int r = p->ops->execute(p->ctx, p->container, &params, &p->guest, err);
+	int r = execute_in_guest(p, err);
 
 	if (r < 0)
 		return r;

@@ -67,12 +67,15 @@ struct process_status {
 	bool terminal;
 };
 
-/** process_new() - @container is the guest-facing container id; @exec_id "" for init */
+/**
+ * process_new() - @container is the guest-facing container id, NULL for the VM itself; @exec_id ""
+ * for init
+ */
 struct process *process_new(const struct process_ops *ops, void *ctx, const char *container,
 			    const char *exec_id);
 /**
  * process_create() - open upstream I/O; @spec is the OCI process of an exec (one reference taken
- * over), NULL for init; @io's logger.id is set here; a terminal with a stderr path of its own is
+ * over; of the VM's own: args, cwd, env and terminal), NULL for init; @io's logger.id is set here; a terminal with a stderr path of its own is
  * -ERR_STATE
  */
 CO int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,

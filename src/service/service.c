@@ -17,7 +17,8 @@
 
 enum { EVENTS_SEC = 5, EXITS_SEC = 5 };
 
-const struct ttrpc_service *const service_table[] = { &task_service_v2, &task_service_v3, NULL };
+const struct ttrpc_service *const service_table[] = { &task_service_v2, &task_service_v3,
+						      &diag_service, NULL };
 
 /* ---- tasks and their parked Waits ---- */
 

@@ -95,5 +95,6 @@ CO int task_update(struct ttrpc_call *call, const ProtobufCMessage *request,
 
 extern const struct ttrpc_service task_service_v2;
 extern const struct ttrpc_service task_service_v3;
+extern const struct ttrpc_service diag_service;
 
 #endif

@@ -46,12 +46,14 @@ enum { TTRPC_PARKED = 1 };
 
 /**
  * struct ttrpc_method - a row of a service
+ * @for_caller:	a call is cancelled when its caller hangs up; others go on
  */
 struct ttrpc_method {
 	const char *name;
 	const ProtobufCMessageDescriptor *request;
 	const ProtobufCMessageDescriptor *reply;
 	ttrpc_handler handler;
+	bool for_caller;
 };
 
 /**

@@ -54,8 +54,8 @@ struct ttrpc_call {
 	struct list of_server;
 	struct list of_conn;
 	/*
-	 * NULL once it has gone; the call goes on: what a client asked for is not torn by its
-	 * leaving.
+	 * NULL once it has gone; unless its method is for the caller only, the call goes on: what
+	 * a client asked for is not torn by its leaving.
 	 */
 	struct server_conn *conn;
 	struct ttrpc_server *server;
@@ -292,6 +292,8 @@ static void conn_free(struct server_conn *conn)
 		struct ttrpc_call *call = LIST_ENTRY(it, struct ttrpc_call, of_conn);
 		list_remove(&call->of_conn);
 		call->conn = NULL;
+		if (call->co && call->method->for_caller)
+			co_cancel(call->co);
 	}
 	list_remove(&conn->link);
 	conn->server->n_conns--;

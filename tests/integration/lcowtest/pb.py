@@ -46,6 +46,16 @@ TASK = {
     'Connect': (_ID, {'shim_pid': (1, 'uint'), 'task_pid': (2, 'uint'), 'version': (3, 'str')}),
     'Shutdown': ({'id': (1, 'str'), 'now': (2, 'bool')}, EMPTY),
 }
+# containerd.runhcs.v1.diag.ShimDiag
+DIAG = {
+    'DiagExecInHost': ({'args': (1, ['str']), 'workdir': (2, 'str'), 'terminal': (3, 'bool'), 'stdin': (4, 'str'),
+                        'stdout': (5, 'str'), 'stderr': (6, 'str')}, {'exit_code': (1, 'int')}),
+    'DiagStacks': (EMPTY, {'stacks': (1, 'str'), 'guest_stacks': (2, 'str')}),
+    'DiagTasks': ({'execs': (1, 'bool')}, {'tasks': (1, [{'id': (1, 'str'),
+                                                         'execs': (2, [{'id': (1, 'str'), 'state': (2, 'str')}])}])}),
+    'DiagShare': ({'host_path': (1, 'str'), 'uvm_path': (2, 'str'), 'read_only': (3, 'bool')}, EMPTY),
+    'DiagPid': (EMPTY, {'pid': (1, 'int')}),
+}
 DELETE_RESPONSE = TASK['Delete'][1]
 
 BOOTSTRAP_PARAMS = {'instance_id': (1, 'str'), 'namespace': (2, 'str'), 'log_level': (3, 'int'), 'containerd_version': (4, 'str'),

@@ -139,6 +139,12 @@ class Client:
         """A call of the Task service: fields of the answer as a dict."""
         return self.finish(method, self.start(method, **fields), limit)
 
+    def diag(self, method, limit=60, **fields):
+        """A call of the ShimDiag service."""
+        request, response = pb.DIAG[method]
+        call = self.send('containerd.runhcs.v1.diag.ShimDiag', method, pb.encode(request, fields))
+        return pb.decode(response, self.result(call, limit))
+
     def close(self):
         try:
             self.sock.shutdown(socket.SHUT_RDWR)

@@ -22,7 +22,7 @@ enum { FAKE_PROCESSES = 8, FAKE_FIRST_PID = 100 };
 
 /**
  * struct guest_process - the fake's
- * @name:	"init" or "exec"
+ * @name:	"init", "exec", or "program" of the VM itself
  * @stubborn:	SIGKILL does not end it
  */
 struct guest_process {
@@ -220,7 +220,7 @@ static CO int fake_execute(void *ctx, const char *container,
 			   const struct gcs_process_params *params, struct guest_process **ret,
 			   struct err *err)
 {
-	const char *name = params->process ? "exec" : "init";
+	const char *name = !container ? "program" : params->process ? "exec" : "init";
 	_cleanup_free_ char *what = str_printf("execute %s", name);
 	int r = guest_call_of(err, what);
 
