@@ -74,9 +74,10 @@ struct process_status {
 struct process *process_new(const struct process_ops *ops, void *ctx, const char *container,
 			    const char *exec_id);
 /**
- * process_create() - open upstream I/O; @spec is the OCI process of an exec (one reference taken
- * over; of the VM's own: args, cwd, env and terminal), NULL for init; @io's logger.id is set here; a terminal with a stderr path of its own is
- * -ERR_STATE
+ * process_create() - open upstream I/O
+ * @io:		its logger.id is set here; a terminal with a stderr path of its own is -ERR_STATE
+ * @spec:	OCI process of an exec, or of a program of the VM itself (args, cwd, env, terminal);
+ *		one reference is taken over; NULL for init
  */
 CO int process_create(struct process *p, const struct stdio_paths *io, struct json_object *spec,
 		      struct err *err);
