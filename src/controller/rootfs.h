@@ -17,17 +17,18 @@ struct err;
  *
  * Forms: no mount at all: the bundle's own root directory. One overlay or bind mount: mounted on
  * the host. A directory is shared read-only as the lower layer under an ext4 scratch disk, or
- * writable by itself (upper = host). One ext4, xfs or erofs image: a disk; read-only ones get a
- * scratch disk as well. A mount that is read-only makes the container's root read-only, but still
- * with a writable layer, in which the guest's runtime makes its mount points.
+ * writable by itself (upper = host). Anything else is disks (see controller/rootfs_plan.h): one
+ * image, a chain of images with an overlay or a bind over them, hcsshim's layers. What has no
+ * writable layer gets a scratch disk. A root that is read-only has one as well: the guest's runtime
+ * makes its mount points in it.
  *
  * @host_mount:	mount point on the host, NULL for none
  * @scratch_image: image file on the host, NULL for none
  * @share:	reservation of the shared directory, "" for none
- * @disk:	reservation of the image's disk
+ * @disks:	reservations of the images' disks
  * @scratch:	reservation of the scratch disk
- * @layer_path:	guest path of the lower layer
- * @scratch_dir: the container's directory on the scratch disk; NULL when there is none
+ * @layers:	guest paths of the lower layers, top-most first
+ * @scratch_dir: guest path of the directory with upper and work; NULL when there is none
  * @combined:	CombinedLayers was done
  * @guest_path:	what root.path becomes
  * @read_only:	what root.readonly becomes, where it is true
@@ -36,9 +37,9 @@ struct rootfs {
 	char *host_mount;
 	char *scratch_image;
 	char share[UUID_LEN + 1];
-	char disk[UUID_LEN + 1];
+	char **disks;
 	char scratch[UUID_LEN + 1];
-	char *layer_path;
+	char **layers;
 	char *scratch_dir;
 	bool combined;
 	bool read_only;

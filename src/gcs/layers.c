@@ -24,7 +24,7 @@
 
 #define V2_BUNDLES "/run/gcs/pods/"
 
-enum { OPTIONS_MAX = 4096 - 1 };
+enum { OPTIONS_MAX = 4096 - 1, MOUNTINFO_MAX = 8 << 20 };
 
 static int check_path(const char *path, struct err *err)
 {
@@ -42,7 +42,7 @@ int layers_options(const struct gcs_combined_layers *l, char **ret, struct err *
 	_cleanup_buf_ struct buf b = { 0 };
 	int r;
 
-	if (!l->n_layers)
+	if (!l->n_layers && str_empty(l->scratch_path))
 		return err_set(err, -ERR_INVALID, "no layers");
 	for (size_t i = 0; i < l->n_layers; i++) {
 		r = check_path(l->layers[i].path, err);
@@ -125,6 +125,31 @@ static void explain_full(const char *path)
 			  (unsigned long long)s.f_ffree, (unsigned long long)s.f_files);
 }
 
+bool layers_upper_taken(const char *mountinfo, const char *upper)
+{
+	_cleanup_free_ char *option = str_printf("upperdir=%s", upper);
+
+	for (const char *s = mountinfo; (s = strstr(s, option)); s++) {
+		if (strchr(", \n", s[strlen(option)]))
+			return true;
+	}
+	return false;
+}
+
+/* The kernel would only warn, and then neither overlay would show what is in it. */
+static int check_untaken(const char *upper, struct err *err)
+{
+	_cleanup_free_ char *mountinfo = NULL;
+	size_t len;
+	int r = file_read("/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, &len);
+
+	if (r < 0)
+		return err_sys(err, r, "read mountinfo");
+	if (layers_upper_taken(mountinfo, upper))
+		return err_set(err, -ERR_STATE, "%s is another container's writable layer", upper);
+	return 0;
+}
+
 static int mount_overlay(const struct gcs_combined_layers *l, const char *options, struct err *err)
 {
 	bool writable = !str_empty(l->scratch_path);
@@ -133,6 +158,9 @@ static int mount_overlay(const struct gcs_combined_layers *l, const char *option
 	int r = 0;
 
 	if (writable) {
+		r = check_untaken(upper, err);
+		if (r < 0)
+			return r;
 		r = dir_make(upper, 0755);
 		if (r >= 0)
 			r = dir_make(work, 0755);
@@ -153,6 +181,16 @@ static int mount_overlay(const struct gcs_combined_layers *l, const char *option
 	return r;
 }
 
+/* No layers below it: what the writable layer holds is the root. */
+static int mount_upper(const struct gcs_combined_layers *l, struct err *err)
+{
+	_cleanup_free_ char *upper = str_printf("%s/upper", l->scratch_path);
+	int r = dir_make(upper, 0755);
+
+	return r < 0 ? err_sys(err, r, "mkdir %s", upper)
+		     : mount_bind(upper, l->root_path, false, err);
+}
+
 int layers_add(struct agent *a, const struct gcs_combined_layers *l, struct err *err)
 {
 	static const char *const modules[] = { "overlay", NULL };
@@ -164,7 +202,7 @@ int layers_add(struct agent *a, const struct gcs_combined_layers *l, struct err 
 	r = mount_path_valid(l->root_path)
 		    ? layers_options(l, &options, err)
 		    : err_set(err, -ERR_INVALID, "ContainerRootPath is not a clean absolute path");
-	if (r >= 0)
+	if (r >= 0 && l->n_layers)
 		r = modules_need(a->modules, modules, err);
 	if (r < 0)
 		return err_wrap(err, r, "combine layers");
@@ -174,7 +212,7 @@ int layers_add(struct agent *a, const struct gcs_combined_layers *l, struct err 
 		bound = r >= 0;
 	}
 	if (r >= 0)
-		r = mount_overlay(l, options, err);
+		r = l->n_layers ? mount_overlay(l, options, err) : mount_upper(l, err);
 	if (r < 0 && bound) {
 		CO_SHIELD(10 * USEC_PER_SEC);
 		mount_undo(bundle, true, NULL);

@@ -2,6 +2,8 @@
 #ifndef LCOW_GCS_LAYERS_H
 #define LCOW_GCS_LAYERS_H
 
+#include <stdbool.h>
+
 #include "loop/co.h"
 
 struct agent;
@@ -11,6 +13,9 @@ struct gcs_combined_layers;
 /**
  * layers_add() - CombinedLayers Add: mount an overlay of the layers, writable when there is a
  * scratch path
+ *
+ * A scratch path without layers (lcow's hosts send that, see doc/bridge.md) makes the directory
+ * upper in it the root. A scratch path that is in use by another overlay is refused.
  *
  * When the scratch lies outside of the bundle (the directory of the root path), the bundle is put
  * on the scratch disk by a bind mount first, so that nothing of the container lives in the VM's
@@ -36,11 +41,15 @@ void layers_remove_pod_dir(const char *bundle);
 
 /**
  * layers_options() - mount options of an overlay
- * @ret:	"lowerdir=…[,upperdir=…,workdir=…]", the caller frees it
+ * @ret:	"lowerdir=…[,upperdir=…,workdir=…]", the caller frees it; without layers it means
+ *		nothing
  *
  * Return: 0; -ERR_INVALID for paths that the option syntax cannot carry; -ERR_EXHAUSTED when it is
  * over a page, which is what the kernel takes
  */
 int layers_options(const struct gcs_combined_layers *l, char **ret, struct err *err);
+
+/** layers_upper_taken() - whether an overlay in /proc/self/mountinfo's text writes to @upper */
+bool layers_upper_taken(const char *mountinfo, const char *upper);
 
 #endif

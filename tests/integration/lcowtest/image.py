@@ -5,8 +5,10 @@ import hashlib
 import io
 import json
 import os
+import stat
 import subprocess
 import tarfile
+import tempfile
 
 NAME = 'docker.io/library/busybox:latest'
 BUSYBOX = '/bin/busybox'
@@ -84,16 +86,30 @@ def tree(path):
     return path
 
 
-def ext4(path, root, megabytes=64):
+def ext4(path, root=None, megabytes=64):
+    """An image of a tree, or an empty one."""
     with open(path, 'wb') as f:
         f.truncate(megabytes << 20)
-    subprocess.run(['mkfs.ext4', '-q', '-F', '-d', root, path], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(['mkfs.ext4', '-q', '-F', *(('-d', root) if root else ()), path], check=True, stdin=subprocess.DEVNULL)
     return path
 
 
-def erofs(path, root):
-    subprocess.run(['mkfs.erofs', '--quiet', path, root], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def erofs(path, root, *options):
+    subprocess.run(['mkfs.erofs', '--quiet', *options, path, root], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     return path
+
+
+def erofs_of(path, files):
+    """An erofs image of a few files: name -> text, or None for a whiteout."""
+    with tempfile.TemporaryDirectory() as top:
+        for name, text in files.items():
+            os.makedirs(os.path.dirname(os.path.join(top, name)), exist_ok=True)
+            if text is None:
+                os.mknod(os.path.join(top, name), stat.S_IFCHR, 0)
+            else:
+                with open(os.path.join(top, name), 'w') as f:
+                    f.write(text)
+        return erofs(path, top)
 
 
 def cpio(files, devices=()):

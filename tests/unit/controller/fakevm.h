@@ -138,10 +138,15 @@ static CO int guest_call_of(struct err *err, const char *what)
 
 static CO int fake_combine(void *ctx, const struct gcs_combined_layers *l, struct err *err)
 {
-	_cleanup_free_ char *what = str_printf("combine %s at %s on %s", l->layers[0].path,
-					       l->root_path, l->scratch_path);
+	_cleanup_strv_ char **paths = NULL;
 
-	ck_assert_uint_eq(l->n_layers, 1);
+	for (size_t i = 0; i < l->n_layers; i++)
+		strv_add(&paths, l->layers[i].path);
+
+	_cleanup_free_ char *layers = strv_join(paths, ":");
+	_cleanup_free_ char *what =
+		str_printf("combine %s at %s on %s", layers, l->root_path, l->scratch_path);
+
 	return guest_call_of(err, what);
 }
 

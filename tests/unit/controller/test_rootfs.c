@@ -21,6 +21,8 @@ static struct container_request request;
 static struct rootfs_mount mount_entry;
 static char *options[8];
 static struct err err;
+static char *names[3];
+static struct rootfs_mount chain_mounts[4];
 
 static void setup(void)
 {
@@ -34,12 +36,21 @@ static void setup(void)
 					      .n_rootfs = 1 };
 }
 
+static void free_chain(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		free(TAKE_PTR(names[i]));
+	strv_free((char **)(uintptr_t)chain_mounts[3].options);
+	chain_mounts[3].options = NULL;
+}
+
 static void teardown(void)
 {
 	rootfs_drop_host(&rootfs);
 	json_put(request.spec);
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		free(options[i]);
+	free_chain();
 	fake_vm_free();
 }
 
@@ -245,29 +256,235 @@ START_TEST(other_forms_are_refused_by_name)
 }
 END_TEST
 
-START_TEST(several_mounts_are_refused)
-{
-	struct rootfs_mount two[2] = { { .type = "ext4", .source = "/x" },
-				       { .type = "overlay", .source = "y" } };
+/* ---- disks ---- */
 
-	request.rootfs = two;
-	request.n_rootfs = 2;
-	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+static char **options_with(const char *const *list)
+{
+	char **v = NULL;
+
+	for (; *list; list++)
+		strv_add(&v, *list);
+	return v;
+}
+
+/* What the erofs snapshotter gives in block mode: a writable image, two layers, an overlay. */
+static void set_chain(bool writable)
+{
+	static const char *const files[] = { "rw.img", "2.erofs", "1.erofs" };
+	const char *const above[] = { "X-containerd.mkdir.path={{ mount 0 }}/upper:0755",
+				      "X-containerd.mkdir.path={{ mount 0 }}/work:0755",
+				      "lowerdir={{ overlay 1 2 }}",
+				      writable ? "upperdir={{ mount 0 }}/upper" : "index=off",
+				      "workdir={{ mount 0 }}/work",
+				      NULL };
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		free(names[i]);
+		names[i] = make_image(files[i]);
+		chain_mounts[i] =
+			(struct rootfs_mount){ .type = i ? "erofs" : "ext4", .source = names[i] };
+	}
+	chain_mounts[3] =
+		(struct rootfs_mount){ .type = "format/mkdir/overlay",
+				       .source = "overlay",
+				       .options = options_with(writable ? above : above + 2) };
+	request.rootfs = chain_mounts;
+	request.n_rootfs = ARRAY_SIZE(chain_mounts);
+}
+
+START_TEST(a_chain_is_disks_that_the_guest_stacks)
+{
+	set_chain(true);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "attach 0:0 rw.img rw;mount 0:0;attach 0:1 2.erofs ro;mount 0:1 ro;"
+			 "attach 0:2 1.erofs ro;mount 0:2 ro;"
+			 "combine /run/mounts/scsi/0_1_0:/run/mounts/scsi/0_2_0 at "
+			 "/run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_0_0;");
+	ck_assert_str_eq(rootfs.guest_path, "/run/gcs/pods/p1/c1/rootfs");
+	ck_assert(!rootfs.read_only);
+	ck_assert_ptr_null(rootfs.scratch_image);
+	ck_assert_int_eq(run(uncombine_and_release), 0);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "take apart /run/gcs/pods/p1/c1/rootfs;unmount 0:2;eject 0:2;detach 0:2;"
+			 "unmount 0:1;eject 0:1;detach 0:1;unmount 0:0;eject 0:0;detach 0:0;");
+	fake_nothing_reserved();
 }
 END_TEST
 
-START_TEST(options_over_a_page_are_refused_rather_than_cut)
+START_TEST(a_chain_without_a_writable_layer_gets_a_scratch_disk)
 {
-	char *layers = mem_new0(4200, 1);
+	set_chain(false);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f),
+				     "attach 0:3 c1.img rw;mount 0:3 ensure;"
+				     "combine /run/mounts/scsi/0_1_0:/run/mounts/scsi/0_2_0 at "
+				     "/run/gcs/pods/p1/c1/rootfs on "
+				     "/run/mounts/scsi/0_3_0/scratch/p1/c1;"));
+	ck_assert(rootfs.read_only);
+	release_all();
+}
+END_TEST
 
-	strcpy(layers, "lowerdir=");
-	memset(layers + 9, 'x', 4090);
-	set_mount("overlay", "overlay");
-	add_option("ro");
-	options[1] = layers;
+START_TEST(a_layer_that_another_container_has_is_attached_once)
+{
+	static struct rootfs first;
+
+	set_chain(false);
+	ck_assert_int_eq(run(prepare), 0);
+	first = rootfs;
+	rootfs = (struct rootfs){ 0 };
+	fake_calls(&vm.f);
+	/* Another container's scratch has another name. */
+	ck_assert_int_eq(unlink(first.scratch_image), 0);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert(str_starts(fake_calls(&vm.f), "attach 0:4 c1.img rw;"));
+	ck_assert_uint_eq(scsi_in_use(vm.env.scsi), 5);
+	ck_assert_int_eq(run(uncombine_and_release), 0);
+	ck_assert_uint_eq(scsi_in_use(vm.env.scsi), 4);
+	rootfs = first;
+	release_all();
+}
+END_TEST
+
+/* _i is the call that fails: of 7 with a writable layer of its own, or of 9 without. */
+START_TEST(a_chain_that_fails_anywhere_leaves_nothing_reserved)
+{
+	set_chain(_i < 7);
+	vm.f.fail_at = (unsigned)(_i < 7 ? _i : _i - 7) + 1;
+	ck_assert_int_eq(run(prepare), -EIO);
+	release_all();
+}
+END_TEST
+
+/* _i is the call of the release that fails. */
+START_TEST(a_chain_that_cannot_be_released_at_once_can_be_later)
+{
+	set_chain(true);
+	ck_assert_int_eq(run(prepare), 0);
+	vm.f.fail_at = vm.f.n_calls + (unsigned)_i + 1;
+	ck_assert_int_eq(run(uncombine_and_release), -EIO);
+	ck_assert_uint_eq(scsi_in_use(vm.env.scsi), _i == 0 ? 3 : 1);
+	release_all();
+}
+END_TEST
+
+START_TEST(a_layer_that_is_not_there_is_refused_before_anything_is_attached)
+{
+	set_chain(true);
+	ck_assert_int_eq(unlink(names[2]), 0);
 	ck_assert_int_eq(run(prepare), -ERR_INVALID);
-	ck_assert_ptr_nonnull(strstr(err.text, "over a page"));
-	ck_assert(!fake_exists("work/c1"));
+	ck_assert_ptr_nonnull(strstr(err.text, "1.erofs"));
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+	release_all();
+}
+END_TEST
+
+START_TEST(what_is_no_place_on_a_disk_is_refused)
+{
+	set_chain(false);
+	strv_free((char **)(uintptr_t)chain_mounts[3].options);
+	chain_mounts[3].options = options_with((const char *const[]){ "lowerdir=@1:@7", NULL });
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "@7"));
+	release_all();
+}
+END_TEST
+
+START_TEST(without_layers_the_writable_disk_holds_the_root)
+{
+	set_chain(true);
+	strv_free((char **)(uintptr_t)chain_mounts[3].options);
+	chain_mounts[1] = (struct rootfs_mount){ .type = "format/mkdir/bind",
+						 .source = "{{ mount 0 }}/upper" };
+	chain_mounts[3].options = options_with((const char *const[]){
+		"X-containerd.mkdir.path={{ mount 0 }}/upper:0755", "rw", NULL });
+	chain_mounts[1].options = chain_mounts[3].options;
+	request.n_rootfs = 2;
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "attach 0:0 rw.img rw;mount 0:0;combine  at "
+			 "/run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_0_0;");
+	release_all();
+}
+END_TEST
+
+START_TEST(hcsshims_layers_share_their_scratch_between_containers)
+{
+	_cleanup_free_ char *layer = make_image("image"), *scratch = make_image("scratch.vhdx");
+	_cleanup_free_ char *link = str_printf("%s/link.vhdx", vm.dir);
+
+	ck_assert_int_eq(symlink(scratch, link), 0);
+	set_mount("lcow-partitioned-layer", "layers");
+	options[0] = str_printf("scratch=%s", link);
+	options[1] = str_printf("parent-partitioned-layers=[{\"Path\":\"%s\",\"Partition\":2},"
+				"{\"Path\":\"%s\",\"Partition\":1}]",
+				layer, layer);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "attach 0:0 image ro;mount 0:0 ro;mount 0:0 ro;"
+			 "attach 0:1 scratch.vhdx rw;mount 0:1 ensure;"
+			 "combine /run/mounts/scsi/0_0_2:/run/mounts/scsi/0_0_1 at "
+			 "/run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;");
+	release_all();
+	ck_assert(fake_exists("scratch.vhdx"));
+}
+END_TEST
+
+START_TEST(a_vhdx_scratch_is_not_formatted)
+{
+	_cleanup_free_ char *source = str_printf("%s/9", vm.dir);
+
+	free(fake_dir("9"));
+	free(fake_dir("1"));
+	fake_file("1/layer.vhd", "a layer");
+	fake_file("9/sandbox.vhdx", "vhdxfile and more");
+	set_mount("lcow-layer", source);
+	options[0] = str_printf("parentLayerPaths=[\"%s/1\"]", vm.dir);
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "VHDX"));
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+	release_all();
+}
+END_TEST
+
+START_TEST(an_image_to_be_made_is_made_once)
+{
+	_cleanup_free_ char *image = str_printf("%s/new.img", vm.dir);
+	struct stat st;
+
+	setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+	if (access("/usr/sbin/mkfs.ext4", X_OK) < 0 && access("/sbin/mkfs.ext4", X_OK) < 0)
+		return;
+	set_mount("mkfs/ext4", image);
+	add_option("X-containerd.mkfs.size=8MiB");
+	add_option("X-containerd.mkfs.uuid=3f4c2e0a-8a51-4f6e-9d6a-0c4b7f0d2a11");
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_int_eq(stat(image, &st), 0);
+	ck_assert_int_eq(st.st_size, 8 << 20);
+	ck_assert_int_eq(st.st_mode & 07777, 0640);
+
+	ino_t ino = st.st_ino;
+
+	release_all();
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_int_eq(stat(image, &st), 0);
+	ck_assert_uint_eq(st.st_ino, ino);
+	release_all();
+}
+END_TEST
+
+START_TEST(an_image_that_cannot_be_made_leaves_no_file)
+{
+	_cleanup_free_ char *image = str_printf("%s/new.img", vm.dir);
+
+	/* There is no mkfs in the PATH. */
+	set_mount("mkfs/ext4", image);
+	add_option("X-containerd.mkfs.size=8MiB");
+	ck_assert_int_lt(run(prepare), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "mkfs.ext4"));
+	release_all();
+	ck_assert(!fake_exists("new.img") && !fake_exists("new.img.lcow-new"));
 }
 END_TEST
 
@@ -298,6 +515,52 @@ START_TEST(an_overlay_is_mounted_on_the_host_and_goes_with_the_release)
 	ck_assert(!rootfs.read_only);
 	release_all();
 	ck_assert(fake_exists("low/below") && fake_exists("up/above"));
+}
+END_TEST
+
+static void set_layers(unsigned n, const char *name)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	buf_addf(&b, "lowerdir=");
+	for (unsigned i = 0; i < n; i++) {
+		_cleanup_free_ char *dir = str_printf("layers/%s%u", name, i);
+		_cleanup_free_ char *file = str_printf("%s/only%u", dir, i);
+		_cleanup_free_ char *path = fake_dir(dir);
+
+		fake_file(file, "1");
+		buf_addf(&b, "%s%s", i ? ":" : "", path);
+	}
+	set_mount("overlay", "overlay");
+	options[0] = mem_strndup((char *)b.data, b.len);
+}
+
+START_TEST(a_hundred_layers_are_all_there_though_their_paths_are_over_a_page)
+{
+	set_layers(100, "a-path-as-long-as-those-of-snapshotters-with-numbers-and-all-");
+	ck_assert_uint_gt(strlen(options[0]), 4096);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert(fake_exists("work/c1/rootfs/only0") && fake_exists("work/c1/rootfs/only99"));
+	release_all();
+}
+END_TEST
+
+START_TEST(options_over_a_page_are_refused_rather_than_cut)
+{
+	set_layers(300, "a-path-as-long-as-those-of-snapshotters-");
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "over a page"));
+	release_all();
+}
+END_TEST
+
+START_TEST(a_layer_that_is_missing_among_many_is_named)
+{
+	set_layers(100, "a-path-as-long-as-those-of-snapshotters-with-numbers-and-all-");
+	memcpy(strstr(options[0], "all-99"), "all-xx", 6);
+	ck_assert_int_eq(run(prepare), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "all-xx"));
+	release_all();
 }
 END_TEST
 
@@ -429,8 +692,21 @@ int main(void)
 	tcase_add_loop_test(t, an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk, 0,
 			    ARRAY_SIZE(images));
 	tcase_add_loop_test(t, other_forms_are_refused_by_name, 0, ARRAY_SIZE(refused));
-	tcase_add_test(t, several_mounts_are_refused);
+	tcase_add_test(t, a_chain_is_disks_that_the_guest_stacks);
+	tcase_add_test(t, a_chain_without_a_writable_layer_gets_a_scratch_disk);
+	tcase_add_test(t, a_layer_that_another_container_has_is_attached_once);
+	tcase_add_loop_test(t, a_chain_that_fails_anywhere_leaves_nothing_reserved, 0, 16);
+	tcase_add_loop_test(t, a_chain_that_cannot_be_released_at_once_can_be_later, 0, 10);
+	tcase_add_test(t, a_layer_that_is_not_there_is_refused_before_anything_is_attached);
+	tcase_add_test(t, what_is_no_place_on_a_disk_is_refused);
+	tcase_add_test(t, without_layers_the_writable_disk_holds_the_root);
+	tcase_add_test(t, hcsshims_layers_share_their_scratch_between_containers);
+	tcase_add_test(t, a_vhdx_scratch_is_not_formatted);
+	tcase_add_test(t, an_image_to_be_made_is_made_once);
+	tcase_add_test(t, an_image_that_cannot_be_made_leaves_no_file);
+	tcase_add_test(t, a_hundred_layers_are_all_there_though_their_paths_are_over_a_page);
 	tcase_add_test(t, options_over_a_page_are_refused_rather_than_cut);
+	tcase_add_test(t, a_layer_that_is_missing_among_many_is_named);
 	tcase_add_test(t, an_overlay_is_mounted_on_the_host_and_goes_with_the_release);
 	tcase_add_test(t, a_bind_shows_its_source);
 	tcase_add_test(t, a_read_only_mount_is_never_shared_writable);

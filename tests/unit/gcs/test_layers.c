@@ -60,6 +60,30 @@ START_TEST(what_does_not_fit_a_page_is_refused_with_the_number_of_layers)
 }
 END_TEST
 
+START_TEST(a_scratch_alone_needs_no_layers)
+{
+	free(options(NULL, 0, "/s/c", 0));
+	options(NULL, 0, "/s/../t", -ERR_INVALID);
+}
+END_TEST
+
+START_TEST(an_upper_directory_belongs_to_one_overlay)
+{
+	static const char mountinfo[] = "30 1 0:9 / / rw - rootfs rootfs rw\n"
+					"31 30 0:25 / /a rw - overlay overlay "
+					"rw,lowerdir=/l,upperdir=/s/c/upper,workdir=/s/c/work\n"
+					"32 30 0:26 / /b rw - overlay overlay "
+					"rw,lowerdir=/l,workdir=/t/work,upperdir=/t/upper\n";
+
+	ck_assert(layers_upper_taken(mountinfo, "/s/c/upper"));
+	ck_assert(layers_upper_taken(mountinfo, "/t/upper"));
+	ck_assert(!layers_upper_taken(mountinfo, "/s/c/up"));
+	ck_assert(!layers_upper_taken(mountinfo, "/l"));
+	ck_assert(!layers_upper_taken("", "/t/upper"));
+}
+END_TEST
+
 TMPDIR_MAIN("gcs layers", the_first_layer_is_the_topmost, a_scratch_makes_it_writable,
 	    no_layers_and_paths_that_mean_something_to_the_parser_are_refused,
-	    what_does_not_fit_a_page_is_refused_with_the_number_of_layers)
+	    what_does_not_fit_a_page_is_refused_with_the_number_of_layers,
+	    a_scratch_alone_needs_no_layers, an_upper_directory_belongs_to_one_overlay)
