@@ -16,6 +16,7 @@
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/rootfs_host.h"
+#include "controller/rootfs_loop.h"
 #include "controller/rootfs_plan.h"
 #include "controller/vm.h"
 #include "wire/gcs.h"
@@ -23,16 +24,32 @@
 
 /* ---- on the host ---- */
 
-static int mount_on_host(struct rootfs *r, const struct container_env *env, const char *id,
-			 const struct rootfs_mount *m, struct err *err)
+static CO int make_images(const struct rootfs_plan *plan, struct err *err)
 {
-	_cleanup_free_ char *target = str_printf("%s/%s/rootfs", env->work_dir, id);
+	int k = 0;
+
+	for (size_t i = 0; i < plan->n_disks && k >= 0; i++) {
+		if (plan->disks[i].mkfs.filesystem)
+			k = host_make_image(plan->disks[i].source, &plan->disks[i].mkfs, err);
+	}
+	return k;
+}
+
+static CO int mount_on_host(struct rootfs *r, const struct container_env *env, const char *id,
+			    const struct rootfs_plan *plan, const struct container_request *request,
+			    struct err *err)
+{
+	_cleanup_free_ char *base = str_printf("%s/%s", env->work_dir, id);
+	_cleanup_free_ char *target = str_printf("%s/rootfs", base);
 	int k = dir_make(target, 0700);
 
 	if (k < 0)
 		return err_sys(err, k, "make %s", target);
 	r->host_mount = TAKE_PTR(target);
-	return host_mount(m, r->host_mount, err);
+	if (request->n_rootfs == 1)
+		return host_mount(request->rootfs, r->host_mount, err);
+	k = make_images(plan, err);
+	return k < 0 ? k : loop_mount_chain(plan, request, base, r->host_mount, err);
 }
 
 static void unmount_on_host(struct rootfs *r)
@@ -196,14 +213,10 @@ static int reserve_disk(struct rootfs *r, const struct container_env *env,
 static CO int map_disks(struct rootfs *r, const struct container_env *env,
 			const struct rootfs_plan *plan, char ***points, struct err *err)
 {
-	int k = 0;
+	int k = make_images(plan, err);
 
-	for (size_t i = 0; i < plan->n_disks && k >= 0; i++) {
-		if (plan->disks[i].mkfs.filesystem)
-			k = host_make_image(plan->disks[i].source, &plan->disks[i].mkfs, err);
-		if (k >= 0)
-			k = reserve_disk(r, env, &plan->disks[i], err);
-	}
+	for (size_t i = 0; i < plan->n_disks && k >= 0; i++)
+		k = reserve_disk(r, env, &plan->disks[i], err);
 	for (size_t i = 0; i < plan->n_disks && k >= 0; i++) {
 		const char *point;
 
@@ -267,10 +280,7 @@ CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const c
 		return prepare_bundle_root(r, env, id, pod, request, err);
 	if (plan.form == PLAN_DISKS)
 		return prepare_disks(r, env, id, pod, &plan, err);
-	if (plan.n_disks > 0)
-		return err_set(err, -ERR_UNIMPLEMENTED,
-			       "rootfs: images below directories of the host are not supported");
-	k = mount_on_host(r, env, id, request->rootfs, err);
+	k = mount_on_host(r, env, id, &plan, request, err);
 	return k < 0 ? k : prepare_directory(r, env, id, pod, r->host_mount, err);
 }
 

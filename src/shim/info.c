@@ -26,6 +26,15 @@ static const char features[] =
 	"\"seccomp\":{\"enabled\":true},\"apparmor\":{\"enabled\":false},\"selinux\":{\"enabled\":"
 	"false}}}";
 
+/*
+ * Mounts of a root file system that containerd leaves to us
+ * (https://github.com/containerd/containerd/blob/main/docs/mounts.md): erofs images and what is
+ * to be expanded. ext4 needs no mention, since containerd mounts no file system that it has no
+ * handler for. mkfs is left to containerd, which makes the image and hands it over as ext4.
+ */
+#define ALLOW_MOUNTS "containerd.io/runtime-allow-mounts"
+#define OUR_MOUNTS "erofs,format/*,mkdir/*"
+
 int shim_info(struct err *err)
 {
 	Containerd__Types__RuntimeInfo *info = pb_new(&containerd__types__runtime_info__descriptor);
@@ -35,6 +44,7 @@ int shim_info(struct err *err)
 	pb_str(&info->name, "io.containerd.lcow.v2");
 	info->version = pb_new(&containerd__types__runtime_version__descriptor);
 	pb_str(&info->version->version, LCOW_VERSION);
+	pb_map_set(info, "annotations", ALLOW_MOUNTS, OUR_MOUNTS);
 	info->features =
 		pb_any_raw("types.containerd.io/opencontainers/runtime-spec/1/features/Features",
 			   features, sizeof(features) - 1);

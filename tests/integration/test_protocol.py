@@ -125,15 +125,16 @@ class Start(DirectCase):
         self.assertTrue(done.stdout.strip())
 
     @only_lcow('-info came with containerd 2')
-    def test_info_names_the_runtime_and_claims_no_raw_mounts(self):
+    def test_info_names_the_runtime_and_the_mounts_that_it_takes_raw(self):
         for stdin in (b'', pb.encode(pb.ANY, {'type_url': 'example.com/unheard.of', 'value': b'x'})):
             done = subprocess.run([settings.shim_binary(), '-info'], capture_output=True, timeout=10, cwd='/', input=stdin)
             self.assertEqual(done.returncode, 0, done.stderr)
             info = pb.decode(pb.RUNTIME_INFO, done.stdout)
             self.assertEqual(info['name'], 'io.containerd.lcow.v2')
             self.assertTrue(info['version']['version'])
-            self.assertNotIn('containerd.io/runtime-allow-mounts', {kv['key'] for kv in info.get('annotations', [])})
             self.assertIn('ociVersionMin', json.loads(info['features']['value']))
+            self.assertEqual(info['annotations'], [
+                {'key': 'containerd.io/runtime-allow-mounts', 'value': 'erofs,format/*,mkdir/*'}])
 
 
 class Wire(Shared):

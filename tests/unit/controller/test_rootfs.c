@@ -564,6 +564,82 @@ START_TEST(a_layer_that_is_missing_among_many_is_named)
 }
 END_TEST
 
+/* An upper directory with something in it below layers that are images. */
+static bool set_chain_of_host(void)
+{
+	static char image[80], up[80], wd[80];
+	_cleanup_free_ char *command = NULL;
+
+	setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+	free(fake_dir("up"));
+	free(fake_dir("wd"));
+	fake_file("up/above", "2");
+	fake_file("volume/below", "1");
+	snprintf(image, sizeof(image), "%s/image", vm.dir);
+	snprintf(up, sizeof(up), "upperdir=%s/up", vm.dir);
+	snprintf(wd, sizeof(wd), "workdir=%s/wd", vm.dir);
+	command = str_printf("truncate -s 8M %s && mkfs.ext4 -q -d %s/volume %s 2>/dev/null", image,
+			     vm.dir, image);
+	chain_mounts[0] = (struct rootfs_mount){ .type = "ext4",
+						 .source = image,
+						 .options = options_with((const char *const[]){
+							 "ro", "loop", NULL }) };
+	chain_mounts[1] =
+		(struct rootfs_mount){ .type = "format/mkdir/overlay", .source = "overlay" };
+	chain_mounts[1].options =
+		options_with((const char *const[]){ wd, up, "lowerdir={{ mount 0 }}", NULL });
+	request.rootfs = chain_mounts;
+	request.n_rootfs = 2;
+	return access("/dev/loop-control", R_OK) == 0 && system(command) == 0;
+}
+
+static bool loop_device_has(const char *name)
+{
+	for (int i = 0; i < 32; i++) {
+		_cleanup_free_ char *path = str_printf("/sys/block/loop%d/loop/backing_file", i);
+		_cleanup_free_ char *file = NULL;
+		size_t len;
+
+		if (file_read(path, 4096, &file, &len) >= 0 && strstr(file, name))
+			return true;
+	}
+	return false;
+}
+
+START_TEST(images_below_a_directory_of_the_host_are_stacked_there)
+{
+	if (set_chain_of_host()) {
+		ck_assert_msg(run(prepare) == 0, "%s", err.text);
+		ck_assert(is_mount("work/c1/rootfs"));
+		ck_assert(fake_exists("work/c1/rootfs/below") &&
+			  fake_exists("work/c1/rootfs/above"));
+		ck_assert(!fake_exists("work/c1/m0"));
+		ck_assert(loop_device_has(vm.dir));
+		ck_assert(str_starts(fake_calls(&vm.f), "share 0 rootfs ro;mount 0;attach 0:0 "
+							"c1.img rw;"));
+		release_all();
+		ck_assert(!loop_device_has(vm.dir));
+		ck_assert(fake_exists("up/above"));
+	}
+	strv_free((char **)(uintptr_t)chain_mounts[0].options);
+	strv_free((char **)(uintptr_t)chain_mounts[1].options);
+}
+END_TEST
+
+START_TEST(images_that_cannot_be_stacked_on_the_host_leave_no_mount_and_no_device)
+{
+	if (set_chain_of_host()) {
+		ck_assert_int_eq(rmdir(strchr(chain_mounts[1].options[0], '=') + 1), 0);
+		ck_assert_int_lt(run(prepare), 0);
+		ck_assert(!fake_exists("work/c1/m0"));
+		release_all();
+		ck_assert(!loop_device_has(vm.dir));
+	}
+	strv_free((char **)(uintptr_t)chain_mounts[0].options);
+	strv_free((char **)(uintptr_t)chain_mounts[1].options);
+}
+END_TEST
+
 START_TEST(a_bind_shows_its_source)
 {
 	_cleanup_free_ char *source = str_printf("%s/volume", vm.dir);
@@ -707,6 +783,8 @@ int main(void)
 	tcase_add_test(t, a_hundred_layers_are_all_there_though_their_paths_are_over_a_page);
 	tcase_add_test(t, options_over_a_page_are_refused_rather_than_cut);
 	tcase_add_test(t, a_layer_that_is_missing_among_many_is_named);
+	tcase_add_test(t, images_below_a_directory_of_the_host_are_stacked_there);
+	tcase_add_test(t, images_that_cannot_be_stacked_on_the_host_leave_no_mount_and_no_device);
 	tcase_add_test(t, an_overlay_is_mounted_on_the_host_and_goes_with_the_release);
 	tcase_add_test(t, a_bind_shows_its_source);
 	tcase_add_test(t, a_read_only_mount_is_never_shared_writable);
