@@ -179,6 +179,24 @@ static CO int prepare_bundle_root(struct rootfs *r, const struct container_env *
 
 /* ---- disks ---- */
 
+/* Disks without a mount of their own; @ret are their reservations. */
+static int reserve_devices(struct rootfs *r, const struct container_env *env,
+			   const struct plan_disk *d, char ***ret, struct err *err)
+{
+	for (char *const *path = d->devices; path && *path; path++) {
+		struct scsi_disk disk = { .path = *path, .read_only = true };
+		struct scsi_mount mount = { .attach_only = true, .read_only = true };
+		char id[UUID_LEN + 1];
+		int k = scsi_reserve(env->scsi, &disk, &mount, id, err);
+
+		if (k < 0)
+			return k;
+		strv_add(&r->disks, id);
+		strv_add(ret, id);
+	}
+	return 0;
+}
+
 static int reserve_disk(struct rootfs *r, const struct container_env *env,
 			const struct plan_disk *d, struct err *err)
 {
@@ -192,15 +210,13 @@ static int reserve_disk(struct rootfs *r, const struct container_env *env,
 		.ensure_filesystem = d->ensure_filesystem,
 		.options = d->read_only ? ro_options : NULL,
 	};
+	_cleanup_strv_ char **devices = NULL;
 	char id[UUID_LEN + 1];
-
-	if (d->devices)
-		return err_set(err, -ERR_UNIMPLEMENTED,
-			       "rootfs %s: file systems over several images are not supported",
-			       d->source);
-
 	int k = d->ensure_filesystem ? host_check_raw(d->source, err) : 0;
 
+	if (k >= 0)
+		k = reserve_devices(r, env, d, &devices, err);
+	mount.devices = devices;
 	if (k >= 0)
 		k = scsi_reserve(env->scsi, &disk, &mount, id, err);
 	if (k < 0)
@@ -209,7 +225,11 @@ static int reserve_disk(struct rootfs *r, const struct container_env *env,
 	return 0;
 }
 
-/* All are reserved before the first is mapped: where slots run out, nothing has been done. */
+/*
+ * All are reserved before the first is mapped: where slots run out, nothing has been done.
+ *
+ * @points: mount points of the plan's disks
+ */
 static CO int map_disks(struct rootfs *r, const struct container_env *env,
 			const struct rootfs_plan *plan, char ***points, struct err *err)
 {
@@ -217,14 +237,14 @@ static CO int map_disks(struct rootfs *r, const struct container_env *env,
 
 	for (size_t i = 0; i < plan->n_disks && k >= 0; i++)
 		k = reserve_disk(r, env, &plan->disks[i], err);
-	for (size_t i = 0; i < plan->n_disks && k >= 0; i++) {
+	for (char **id = r->disks; k >= 0 && id && *id; id++) {
 		const char *point;
 
-		k = scsi_map(env->scsi, r->disks[i], &point, err);
-		if (k >= 0)
-			strv_add(points, point);
-		else
+		k = scsi_map(env->scsi, *id, &point, err);
+		if (k < 0)
 			err_wrap(err, k, "rootfs");
+		else if (point)
+			strv_add(points, point);
 	}
 	return k;
 }

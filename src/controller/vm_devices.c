@@ -55,6 +55,10 @@ static CO int scsi_mount_disk(void *ctx, const struct gcs_mapped_disk *disk, str
 {
 	struct vm_devices *d = ctx;
 
+	if (disk->n_devices > 0 && !guest_has(d->guest, GCS_EXT_DEVICES))
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "the VM's agent cannot mount a file system that spans several "
+			       "disks");
 	return guest_modify(d->guest, NULL, "Add", "MappedVirtualDisk", &gcs_mapped_disk_table,
 			    disk, err);
 }

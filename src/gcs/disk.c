@@ -19,7 +19,7 @@
 #include "loop/worker.h"
 #include "wire/gcs.h"
 
-enum { LOOK_AGAIN_USEC = 500000 };
+enum { LOOK_AGAIN_USEC = 500000, OPTIONS_MAX = 4096 - 1 };
 
 /*
  * What can be mounted. A read-only mount must not replay a journal, since the disk may not be
@@ -200,17 +200,49 @@ static int load_filesystem(struct agent *a, const struct filesystem *fs, struct 
 	return r < 0 ? r : modules_need(a->modules, own, err);
 }
 
+/* Options of a mount: those of its kind, and the disks that the file system spans. */
+static int mount_options(struct agent *a, const struct gcs_mapped_disk *d,
+			 const struct filesystem *fs, char **ret, struct err *err)
+{
+	_cleanup_strv_ char **options = NULL;
+
+	if (d->n_devices > 0 && !str_eq(fs->name, "erofs"))
+		return err_set(err, -ERR_INVALID, "%s does not span several disks", fs->name);
+	if (d->read_only && fs->read_only)
+		strv_add(&options, fs->read_only);
+	for (size_t i = 0; i < d->n_devices; i++) {
+		const struct scsi_address at = { .controller = d->devices[i].controller,
+						 .lun = d->devices[i].lun };
+		_cleanup_free_ char *device = NULL;
+		int r = scsi_device(a->modules, &at, true, &device, err);
+
+		if (r < 0)
+			return r;
+		strv_addf(&options, "device=%s", device);
+	}
+	*ret = options ? strv_join(options, ",") : NULL;
+	if (*ret && strlen(*ret) > OPTIONS_MAX) {
+		free(TAKE_PTR(*ret));
+		return err_set(err, -ERR_EXHAUSTED, "%zu devices do not fit a page of options",
+			       d->n_devices);
+	}
+	return 0;
+}
+
 static int mount_disk(struct agent *a, const struct gcs_mapped_disk *d, const char *device,
 		      struct err *err)
 {
 	const struct filesystem *fs = NULL;
+	_cleanup_free_ char *options = NULL;
 	int r = settle_filesystem(d, device, &fs, err);
 
 	if (r >= 0)
 		r = load_filesystem(a, fs, err);
 	if (r >= 0)
-		r = mount_at(device, d->mount_path, fs->name, d->read_only ? MS_RDONLY : 0,
-			     d->read_only ? fs->read_only : NULL, err);
+		r = mount_options(a, d, fs, &options, err);
+	if (r >= 0)
+		r = mount_at(device, d->mount_path, fs->name, d->read_only ? MS_RDONLY : 0, options,
+			     err);
 	if (r < 0)
 		return r;
 	r = mount_propagation(d->mount_path, d->options, err);

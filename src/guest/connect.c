@@ -141,6 +141,7 @@ static int negotiate(struct guest *g, struct err *err)
 	strv_add(&extensions, GCS_EXT_OOM);
 	strv_add(&extensions, GCS_EXT_METRICS);
 	strv_add(&extensions, GCS_EXT_FREEZER);
+	strv_add(&extensions, GCS_EXT_DEVICES);
 	strv_add(&extensions, GCS_EXT_CLOCK);
 	request.extensions = extensions;
 	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table,

@@ -369,6 +369,14 @@ static const struct json_field modify_request_fields[] = {
 const struct json_table gcs_modify_request_table = TABLE("ModifySettings", modify_request_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_scsi_device
+static const struct json_field scsi_device_fields[] = {
+	FIELD("Controller", JSON_U8, controller, OMIT),
+	FIELD("Lun", JSON_U8, lun, OMIT),
+};
+const struct json_table gcs_scsi_device_table = TABLE("SCSIDevice", scsi_device_fields);
+#undef STRUCT
+
 #define STRUCT struct gcs_mapped_disk
 static const struct json_field mapped_disk_fields[] = {
 	FIELD("MountPath", JSON_STRING, mount_path, OMIT),
@@ -381,16 +389,10 @@ static const struct json_field mapped_disk_fields[] = {
 	FIELD("BlockDev", JSON_BOOL, block_dev, OMIT),
 	FIELD("EnsureFilesystem", JSON_BOOL, ensure_filesystem, OMIT),
 	FIELD("Filesystem", JSON_STRING, filesystem, OMIT),
+	FIELD("Devices", JSON_ARRAY, devices, OMIT, .sub = &gcs_scsi_device_table,
+	      ITEMS(n_devices)),
 };
 const struct json_table gcs_mapped_disk_table = TABLE("MappedVirtualDisk", mapped_disk_fields);
-#undef STRUCT
-
-#define STRUCT struct gcs_scsi_device
-static const struct json_field scsi_device_fields[] = {
-	FIELD("Controller", JSON_U8, controller, OMIT),
-	FIELD("Lun", JSON_U8, lun, OMIT),
-};
-const struct json_table gcs_scsi_device_table = TABLE("SCSIDevice", scsi_device_fields);
 #undef STRUCT
 
 #define STRUCT struct gcs_mapped_directory

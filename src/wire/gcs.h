@@ -61,6 +61,7 @@ enum gcs_type {
 #define GCS_EXT_OOM "OomEvents" /* the notification GCS_CONTAINER_OOM */
 #define GCS_EXT_METRICS "CgroupMetrics" /* a property of containers: cgroup v2's own counters */
 #define GCS_EXT_FREEZER "Freezer" /* a resource of containers: freeze and thaw */
+#define GCS_EXT_DEVICES "DiskDevices" /* MappedVirtualDisk.Devices */
 #define GCS_EXT_CLOCK "Clock" /* a resource of the UVM: the time of day */
 
 /** gcs_response() - type of the response to a request type, known or not */
@@ -241,6 +242,10 @@ struct gcs_modify_request {
 	} request;
 };
 
+struct gcs_scsi_device {
+	uint8_t controller, lun;
+}; /* SCSIDevice */
+
 struct gcs_mapped_disk { /* MappedVirtualDisk */
 	char *mount_path;
 	uint8_t lun;
@@ -252,11 +257,9 @@ struct gcs_mapped_disk { /* MappedVirtualDisk */
 	bool block_dev;
 	bool ensure_filesystem;
 	char *filesystem;
+	struct gcs_scsi_device *devices; /* ours: more disks that the file system spans, in order */
+	size_t n_devices;
 };
-
-struct gcs_scsi_device {
-	uint8_t controller, lun;
-}; /* SCSIDevice */
 
 /* MappedDirectory; Port absent: below the VM's virtio-9p export root (ours) */
 struct gcs_mapped_directory {

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Root filesystems as containerd's snapshotters give them."""
+import hashlib
+import json
 import os
 import shutil
+import struct
+import subprocess
 import tempfile
 
 from lcowtest import image, ttrpc
 from lcowtest.case import DirectCase, only_lcow
+from lcowtest.direct import oci_spec
 
 PROBE = 'cat /etc/layer && echo changed > /etc/layer && cat /etc/layer && dd if=/dev/zero of=/big bs=1M count=4 2>/dev/null' \
         ' && rm /big && mkdir /new && ls -d /new'
-LARGE = 'head -c 1000 /bin/busybox | cksum'
+LARGE = 'md5sum < /bin/busybox'
 
 
 class Rootfs(DirectCase):
@@ -90,6 +95,31 @@ def chain(layers, rwlayer=None):
             {'type': 'format/mkdir/overlay', 'source': 'overlay', 'options': [
                 'X-containerd.mkdir.path={{ mount 0 }}/upper:0755', 'X-containerd.mkdir.path={{ mount 0 }}/work:0755',
                 'workdir={{ mount 0 }}/work', 'upperdir={{ mount 0 }}/upper', 'lowerdir={{ overlay 1 %d }}' % len(layers)]}]
+
+
+def digest(path):
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def partitioned(path, images):
+    """A disk with an MBR whose partitions hold these images."""
+    first, at = bytearray(512), 2048
+    first[510:] = b'\x55\xaa'
+    with open(path, 'wb') as disk:
+        for i, name in enumerate(images):
+            with open(name, 'rb') as f:
+                data = f.read()
+            sectors = -(-len(data) // 512)
+            # One of Linux (type 0x83), by its first sector and its length.
+            first[446 + 16 * i:462 + 16 * i] = struct.pack('<4xB3xII', 0x83, at, sectors)
+            disk.seek(at * 512)
+            disk.write(data)
+            at += -(-sectors // 2048) * 2048
+        disk.truncate(at * 512)
+        disk.seek(0)
+        disk.write(first)
+    return path
 
 
 class ImageCase(DirectCase):
@@ -179,3 +209,144 @@ class Chains(ImageCase):
 
     def test_a_chain_that_cannot_be_is_refused_by_name_and_leaves_nothing(self):
         self.refused(chain(self.layers(1), self.path('missing.img')), 'missing.img', 3)
+
+    def test_merged_metadata_spans_the_disks_of_layers_that_are_also_mounted_by_themselves(self):
+        # What mkfs.erofs of 1.5 can make of it: the chunks of the files on another device.
+        blobs = self.path('blobs')
+        with open(blobs, 'wb') as f:
+            f.truncate(4 << 20)
+        meta = image.erofs(self.path('meta.erofs'), self.bed.root, '--chunksize=4096', '--blobdev=' + blobs)
+        self.assertLess(os.stat(meta).st_size, os.stat(image.BUSYBOX).st_size)
+        rootfs = [{'type': 'erofs', 'source': meta, 'options': ['ro', 'loop', 'device=' + blobs]}]
+        top = erofs_mounts(self.layers(1)[:1])
+        self.assertEqual(self.output(rootfs, 'cat', '/etc/layer'), 'lower\n')
+        rootfs = [*top, *rootfs, {'type': 'format/overlay', 'source': 'overlay', 'options': ['lowerdir={{ overlay 0 1 }}']}]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', 'cat /etc/layer; ' + LARGE), 'layer 1\n' + subprocess.run(
+            ['sh', '-c', LARGE.replace('/bin/busybox', image.BUSYBOX)], capture_output=True, text=True, check=True).stdout)
+
+    def test_an_upper_directory_with_something_in_it_is_stacked_on_the_host(self):
+        for name in ('fs', 'work'):
+            os.mkdir(self.path(name))
+        with open(self.path('fs/above'), 'w') as f:
+            f.write('above\n')
+        rootfs = [*erofs_mounts(self.layers(1)), {'type': 'format/mkdir/overlay', 'source': 'overlay', 'options': [
+            'workdir=' + self.path('work'), 'upperdir=' + self.path('fs'), 'lowerdir={{ overlay 0 1 }}']}]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', 'cat /etc/layer /above; echo x > /x; cat /x'), 'layer 1\nabove\nx\n')
+        self.assertEqual(os.listdir(self.path('fs')), ['above'])
+
+    def test_a_writable_layer_is_one_containers_at_a_time(self):
+        rootfs = chain(self.layers(1), image.ext4(self.path('rw.img')))
+        box = self.sandbox('sleep', '1000')
+        box.create(rootfs=rootfs)
+        self.refused_second(box, rootfs, 'another container\'s writable layer')
+        # Nor is it another VM's: QEMU locks it.
+        self.refused(rootfs, 'rw.img', 2)
+
+    def refused_second(self, box, rootfs, text):
+        """Another container of the same sandbox."""
+        bundle = self.path('second')
+        os.makedirs(bundle + '/rootfs')
+        with open(bundle + '/config.json', 'w') as f:
+            json.dump(oci_spec('second', 'true', annotations={
+                'io.kubernetes.cri.container-type': 'container', 'io.kubernetes.cri.sandbox-id': box.id}), f)
+        with self.assertRaises(ttrpc.RpcError) as caught:
+            box.client.call('Create', id='second', bundle=bundle, rootfs=rootfs, limit=box.limit)
+        self.assertIn(text, str(caught.exception))
+
+
+@only_lcow('they are disks')
+class Images(ImageCase):
+    """Single images and block devices."""
+
+    def test_a_read_only_image_gets_a_scratch_disk(self):
+        path = image.ext4(self.path('root.ext4'), self.bed.root)
+        before = digest(path)
+        rootfs = [{'type': 'ext4', 'source': path, 'options': ['loop', 'ro']}]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', 'cat /etc/layer; echo x 2>/dev/null > /x || echo refused'),
+                         'lower\nrefused\n')
+        self.assertEqual(digest(path), before)
+
+    def test_a_block_device_is_a_disk(self):
+        path = image.ext4(self.path('root.ext4'), self.bed.root)
+        done = subprocess.run(['losetup', '--find', '--show', path], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            self.skipTest('no loop device: ' + done.stderr)
+        device = done.stdout.strip()
+        self.addCleanup(subprocess.run, ['losetup', '--detach', device], check=True, stdin=subprocess.DEVNULL)
+        rootfs = [{'type': 'ext4', 'source': device, 'options': []}]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', PROBE), 'lower\nchanged\n/new\n')
+        self.assertEqual(self.output(rootfs, 'cat', '/etc/layer'), 'changed\n')
+
+    def test_a_full_scratch_disk_says_ENOSPC_and_the_sandbox_goes_on(self):
+        with self.bed.lcow.set(scratch='24M'):
+            box = self.sandbox('sleep', '1000')
+            box.create(rootfs=self.bed.bind())
+            box.call('Start', limit=box.limit)
+            box.exec('full', 'sh', '-c', 'dd if=/dev/zero of=/big bs=1M count=40; echo $?; rm /big; echo again > /x && cat /x',
+                     **box.stdio('stdout', 'stderr', prefix='full'))
+            box.call('Wait', exec_id='full', limit=box.limit)
+            self.assertEqual(box.streams['fullstdout'].finish(), b'1\nagain\n')
+            self.assertIn(b'No space left', box.streams['fullstderr'].finish())
+            box.call('Kill', signal=9)
+            box.call('Wait', limit=box.limit)
+            box.shutdown()
+        self.assertEqual(sum(len(files) for _, _, files in os.walk(self.bed.lcow.scratch_dir)), 0)
+
+
+@only_lcow('hcsshim\'s own')
+class HcsshimLayers(ImageCase):
+    """lcow-layer and lcow-partitioned-layer."""
+
+    def test_folders_of_layers_with_a_scratch_that_stays(self):
+        for name, make in (('2', lambda p: image.erofs_of(p, {'etc/layer': 'top\n'})), ('1', lambda p: image.ext4(p, self.bed.root))):
+            os.mkdir(self.path(name))
+            make(self.path(name) + '/layer.vhd')
+        os.mkdir(self.path('9'))
+        with open(self.path('9/sandbox.vhdx'), 'wb') as f:
+            f.truncate(64 << 20)
+        rootfs = [{'type': 'lcow-layer', 'source': self.path('9'),
+                   'options': ['parentLayerPaths=' + json.dumps([self.path('2'), self.path('1')])]}]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', PROBE), 'top\nchanged\n/new\n')
+
+    def test_layers_that_are_partitions_of_one_disk(self):
+        disk = partitioned(self.path('disk.img'), [image.ext4(self.path('p1'), self.bed.root, 32),
+                                                   image.erofs_of(self.path('p2'), {'etc/layer': 'second\n'})])
+        with open(self.path('scratch.img'), 'wb') as f:
+            f.truncate(64 << 20)
+        rootfs = [{'type': 'lcow-partitioned-layer', 'source': 'layers', 'options': [
+            'scratch=' + self.path('scratch.img'),
+            'parent-partitioned-layers=' + json.dumps([{'Path': disk, 'Partition': 2}, {'Path': disk, 'Partition': 1}])]}]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', PROBE), 'second\nchanged\n/new\n')
+
+    def test_an_option_that_it_does_not_know_is_refused(self):
+        self.refused([{'type': 'lcow-layer', 'source': '/s', 'options': ['other=1']}],
+                     'unrecognized lcow-layer mount option: other=1', 9)
+
+
+@only_lcow('elsewhere the host mounts them')
+class HundredLayers(ImageCase):
+    """As many as an image may have, in both forms."""
+
+    COUNT = 100
+    LOOK = 'cat /etc/layer; ls /only | wc -l; cat /only/1; cat /only/%d' % COUNT
+
+    def test_directories_of_the_host(self):
+        lower = []
+        for i in range(self.COUNT, 0, -1):
+            top = self.path('a-directory-with-a-name-as-long-as-those-of-a-snapshotter/%d/fs' % i)
+            for name in ('etc', 'only'):
+                os.makedirs(os.path.join(top, name))
+            for name, text in (('etc/layer', 'layer %d\n' % i), ('only/%d' % i, '%d\n' % i)):
+                with open(os.path.join(top, name), 'w') as f:
+                    f.write(text)
+            lower.append(top)
+        rootfs = self.bed.overlay('hundred')
+        rootfs[0]['options'][-1] = 'lowerdir=' + ':'.join([*lower, self.bed.root])
+        self.assertGreater(len(rootfs[0]['options'][-1]), 4096)
+        self.assertEqual(self.output(rootfs, 'sh', '-c', self.LOOK), 'layer 100\n100\n1\n100\n')
+
+    def test_disks(self):
+        layers = [image.erofs_of(self.path('%d.erofs' % i), {'etc/layer': 'layer %d\n' % i, 'only/%d' % i: '%d\n' % i})
+                  for i in range(self.COUNT, 0, -1)] + [self.base()]
+        out = self.output(chain(layers, image.ext4(self.path('rw.img'))), 'sh', '-c', self.LOOK)
+        self.assertEqual(out, 'layer 100\n100\n1\n100\n')

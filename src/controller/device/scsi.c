@@ -55,8 +55,11 @@ struct mount {
 	bool encrypted;
 	bool ensure_filesystem;
 	bool block_dev;
+	bool attach_only;
 	char *filesystem;
 	char **options;
+	struct gcs_scsi_device *devices;
+	size_t n_devices;
 	char *guest_path;
 	enum mount_state state;
 	bool in_doubt;
@@ -77,6 +80,7 @@ static void mount_free(struct mount *m)
 	list_remove(&m->link);
 	free(m->filesystem);
 	strv_free(m->options);
+	free(m->devices);
 	free(m->guest_path);
 	free(m);
 }
@@ -143,25 +147,47 @@ static bool same_options(char *const *a, char *const *b)
 	return true;
 }
 
-static bool same_settings(const struct mount *m, const struct scsi_mount *want)
+static struct gcs_scsi_device address_of(const struct disk *d)
+{
+	return (struct gcs_scsi_device){ .controller = (uint8_t)(d->slot / LUNS),
+					 .lun = (uint8_t)(d->slot % LUNS) };
+}
+
+static bool same_devices(const struct scsi *s, const struct mount *m, char *const *ids)
+{
+	if (strv_len(ids) != m->n_devices)
+		return false;
+	for (size_t i = 0; i < m->n_devices; i++) {
+		const struct mount *other = map_get(&s->reservations, ids[i]);
+		struct gcs_scsi_device at = address_of(other->disk);
+
+		if (at.controller != m->devices[i].controller || at.lun != m->devices[i].lun)
+			return false;
+	}
+	return true;
+}
+
+static bool same_settings(const struct scsi *s, const struct mount *m,
+			  const struct scsi_mount *want)
 {
 	return m->read_only == want->read_only && m->encrypted == want->encrypted &&
 	       m->ensure_filesystem == want->ensure_filesystem && m->block_dev == want->block_dev &&
-	       str_eq(m->filesystem, want->filesystem) && same_options(m->options, want->options);
+	       str_eq(m->filesystem, want->filesystem) && same_options(m->options, want->options) &&
+	       same_devices(s, m, want->devices);
 }
 
-static struct mount *find_mount(struct disk *d, uint64_t partition)
+static struct mount *find_mount(struct disk *d, const struct scsi_mount *want)
 {
 	LIST_FOR_EACH(link, &d->mounts) {
 		struct mount *m = LIST_ENTRY(link, struct mount, link);
 
-		if (m->partition == partition)
+		if (m->partition == want->partition && m->attach_only == want->attach_only)
 			return m;
 	}
 	return NULL;
 }
 
-static struct mount *new_mount(struct disk *d, const struct scsi_mount *want)
+static struct mount *new_mount(const struct scsi *s, struct disk *d, const struct scsi_mount *want)
 {
 	struct mount *m = NEW0(struct mount);
 
@@ -173,8 +199,16 @@ static struct mount *new_mount(struct disk *d, const struct scsi_mount *want)
 	m->block_dev = want->block_dev;
 	m->filesystem = mem_strdup(want->filesystem);
 	m->options = strv_copy(want->options);
-	m->guest_path = str_printf("/run/mounts/scsi/%u_%u_%llu", d->slot / LUNS, d->slot % LUNS,
-				   (unsigned long long)want->partition);
+	m->attach_only = want->attach_only;
+	m->devices = mem_new0(strv_len(want->devices) + 1, sizeof(*m->devices));
+	for (char *const *id = want->devices; id && *id; id++) {
+		const struct mount *other = map_get(&s->reservations, *id);
+
+		m->devices[m->n_devices++] = address_of(other->disk);
+	}
+	if (!m->attach_only)
+		m->guest_path = str_printf("/run/mounts/scsi/%u_%u_%llu", d->slot / LUNS,
+					   d->slot % LUNS, (unsigned long long)want->partition);
 	list_append(&d->mounts, &m->link);
 	return m;
 }
@@ -193,6 +227,8 @@ static struct gcs_mapped_disk request_of(const struct mount *m)
 		.block_dev = m->block_dev,
 		.ensure_filesystem = m->ensure_filesystem,
 		.filesystem = m->filesystem,
+		.devices = m->devices,
+		.n_devices = m->n_devices,
 	};
 }
 
@@ -238,18 +274,23 @@ int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi
 		return err_set(err, -ERR_INVALID, "disk %s is neither a file nor a block device",
 			       disk->path);
 
+	for (char *const *id = mount->devices; id && *id; id++) {
+		if (!map_get(&s->reservations, *id))
+			return err_set(err, -ERR_NOT_FOUND, "SCSI reservation %s not found", *id);
+	}
+
 	struct disk *d = find_disk(s, &st, disk->read_only);
 
 	if (d && (d->state == DISK_INVALID || d->state == DISK_EJECTED))
 		return err_set(err, -ERR_STATE, "disk %s is being torn down after a failure",
 			       disk->path);
 
-	struct mount *m = d ? find_mount(d, mount->partition) : NULL;
+	struct mount *m = d ? find_mount(d, mount) : NULL;
 
 	if (m && m->state != MOUNT_RESERVED && m->state != MOUNT_MOUNTED)
 		return err_set(err, -ERR_STATE, "partition %llu of disk %s is being torn down",
 			       (unsigned long long)m->partition, disk->path);
-	if (m && !same_settings(m, mount))
+	if (m && !same_settings(s, m, mount))
 		return err_set(err, -ERR_STATE,
 			       "partition %llu of disk %s is mounted with other settings",
 			       (unsigned long long)m->partition, disk->path);
@@ -259,7 +300,7 @@ int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi
 		return err_set(err, -ERR_EXHAUSTED,
 			       "disk %s: all %d SCSI slots of the VM are taken", disk->path, SLOTS);
 	if (!m)
-		m = new_mount(d, mount);
+		m = new_mount(s, d, mount);
 	m->refs++;
 	uuid_new(ret_id);
 	map_set(&s->reservations, ret_id, m);

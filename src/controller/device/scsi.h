@@ -44,12 +44,16 @@ struct scsi_disk {
 };
 
 /**
- * struct scsi_mount - how a partition of it is mounted in the guest (all but @partition must match
- * to share the mount)
+ * struct scsi_mount - how a partition of it is mounted in the guest (all but @partition and
+ * @attach_only must match to share the mount)
  * @partition:	0 is the whole disk
  * @options:	NULL-terminated, compared as a set
  * @filesystem:	"ext4", "xfs", or NULL to let the guest detect it
  * @block_dev:	a device node instead of a mount
+ * @attach_only: no mount at all, beside those that there may be: for a disk that another one's file
+ *		system spans
+ * @devices:	NULL-terminated reservations of such disks, in the order of the file system's device
+ *		table; they must be mapped before this one, and unmapped after it
  */
 struct scsi_mount {
 	uint64_t partition;
@@ -57,8 +61,10 @@ struct scsi_mount {
 	bool encrypted;
 	bool ensure_filesystem;
 	bool block_dev;
+	bool attach_only;
 	const char *filesystem;
 	char *const *options;
+	char *const *devices;
 };
 
 /** scsi_new() - @ctx is handed to the ops */
@@ -70,14 +76,15 @@ struct scsi *scsi_free(struct scsi *s);
  * scsi_reserve() - a reference to a partition of a disk
  * @ret_id:	reservation id, a random UUID
  * Return: 0; -ERR_EXHAUSTED when all 256 slots are taken; -ERR_STATE when it is reserved with other
- * settings, or is being torn down after a failure; -ERR_INVALID when the path cannot be opened
+ * settings, or is being torn down after a failure; -ERR_INVALID when the path cannot be opened;
+ * -ERR_NOT_FOUND for a device that is none
  */
 int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi_mount *mount,
 		 char ret_id[UUID_LEN + 1], struct err *err);
 /**
  * scsi_map() - attach the disk and mount the partition, unless another reservation has done so
  * @ret_path:	guest path, /run/mounts/scsi/<controller>_<lun>_<partition>; borrowed until the
- *		reservation is unmapped
+ *		reservation is unmapped; NULL when it is attached only
  * Return: 0 or a negative code; -ERR_NOT_FOUND for an unknown reservation, -ERR_STATE for one that
  * must drain
  */

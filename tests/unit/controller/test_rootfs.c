@@ -409,6 +409,34 @@ START_TEST(without_layers_the_writable_disk_holds_the_root)
 }
 END_TEST
 
+/* _i is the call that fails, 0 for none. */
+START_TEST(a_file_system_over_several_disks_is_mounted_after_them_and_goes_before_them)
+{
+	set_chain(false);
+	mount_entry = (struct rootfs_mount){ .type = "erofs", .source = names[0] };
+	options[0] = str_printf("device=%s", names[1]);
+	options[1] = str_printf("device=%s", names[2]);
+	mount_entry.options = options;
+	request.rootfs = &mount_entry;
+	request.n_rootfs = 1;
+	vm.f.fail_at = (unsigned)_i;
+	ck_assert_int_eq(run(prepare), _i ? -EIO : 0);
+	if (_i == 0) {
+		ck_assert(str_starts(fake_calls(&vm.f),
+				     "attach 0:0 2.erofs ro;await 0:0 ro;"
+				     "attach 0:1 1.erofs ro;await 0:1 ro;"
+				     "attach 0:2 rw.img ro;mount 0:2 ro over 0:0 over 0:1;"
+				     "attach 0:3 c1.img rw;"));
+		ck_assert_int_eq(run(uncombine_and_release), 0);
+		ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f),
+					     "unmount 0:2;eject 0:2;detach 0:2;"
+					     "unmount 0:1;eject 0:1;detach 0:1;"
+					     "unmount 0:0;eject 0:0;detach 0:0;"));
+	}
+	release_all();
+}
+END_TEST
+
 START_TEST(hcsshims_layers_share_their_scratch_between_containers)
 {
 	_cleanup_free_ char *layer = make_image("image"), *scratch = make_image("scratch.vhdx");
@@ -776,6 +804,9 @@ int main(void)
 	tcase_add_test(t, a_layer_that_is_not_there_is_refused_before_anything_is_attached);
 	tcase_add_test(t, what_is_no_place_on_a_disk_is_refused);
 	tcase_add_test(t, without_layers_the_writable_disk_holds_the_root);
+	tcase_add_loop_test(
+		t, a_file_system_over_several_disks_is_mounted_after_them_and_goes_before_them, 0,
+		10);
 	tcase_add_test(t, hcsshims_layers_share_their_scratch_between_containers);
 	tcase_add_test(t, a_vhdx_scratch_is_not_formatted);
 	tcase_add_test(t, an_image_to_be_made_is_made_once);

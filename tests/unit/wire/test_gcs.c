@@ -271,6 +271,11 @@ START_TEST(settings_leave_out_zeroes)
 		       "{\"MountPath\":\"/run/mounts/scsi/"
 		       "1_0_2\",\"Controller\":1,\"Partition\":2,\"ReadOnly\":true,"
 		       "\"Options\":[\"ro\"]}");
+	assert_encodes(&gcs_mapped_disk_table,
+		       &(struct gcs_mapped_disk){
+			       .devices = (struct gcs_scsi_device[]){ { 0, 1 }, { 2, 0 } },
+			       .n_devices = 2 },
+		       "{\"Devices\":[{\"Lun\":1},{\"Controller\":2}]}");
 	assert_encodes(&gcs_mapped_disk_table, &(struct gcs_mapped_disk){ .partition = UINT64_MAX },
 		       "{\"Partition\":18446744073709551615}");
 	assert_encodes(&gcs_scsi_device_table, &(struct gcs_scsi_device){ .lun = 3 },

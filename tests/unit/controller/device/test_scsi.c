@@ -28,12 +28,17 @@ static CO int on_detach(void *ctx, unsigned controller, unsigned lun, struct err
 
 static CO int on_mount(void *ctx, const struct gcs_mapped_disk *d, struct err *err)
 {
-	return fake_call(ctx, err, "mount %s", d->mount_path);
+	_cleanup_buf_ struct buf over = { 0 };
+
+	for (size_t i = 0; i < d->n_devices; i++)
+		buf_addf(&over, " over %u:%u", d->devices[i].controller, d->devices[i].lun);
+	return fake_call(ctx, err, "mount %s%.*s", d->mount_path ? d->mount_path : "nowhere",
+			 (int)over.len, over.data);
 }
 
 static CO int on_unmount(void *ctx, const struct gcs_mapped_disk *d, struct err *err)
 {
-	return fake_call(ctx, err, "unmount %s", d->mount_path);
+	return fake_call(ctx, err, "unmount %s", d->mount_path ? d->mount_path : "nowhere");
 }
 
 static CO int on_eject(void *ctx, unsigned controller, unsigned lun, struct err *err)
@@ -71,6 +76,8 @@ struct use {
 	const char *path;
 	bool read_only;
 	uint64_t partition;
+	bool attach_only;
+	char *const *devices;
 	char id[UUID_LEN + 1];
 	const char *guest_path;
 	int reserved;
@@ -82,7 +89,10 @@ struct use {
 static void reserve(struct use *u)
 {
 	struct scsi_disk disk = { .path = u->path, .read_only = u->read_only };
-	struct scsi_mount mount = { .partition = u->partition, .read_only = u->read_only };
+	struct scsi_mount mount = { .partition = u->partition,
+				    .read_only = u->read_only,
+				    .attach_only = u->attach_only,
+				    .devices = u->devices };
 
 	u->reserved = scsi_reserve(scsi, &disk, &mount, u->id, &u->err);
 }
@@ -382,12 +392,67 @@ START_TEST(a_cancelled_wait_for_a_busy_disk_changes_nothing)
 }
 END_TEST
 
+START_TEST(a_disk_can_be_attached_only_beside_its_mount)
+{
+	static struct use layer, part;
+
+	layer = (struct use){ .path = disks[0], .read_only = true };
+	part = (struct use){ .path = disks[0], .read_only = true, .attach_only = true };
+
+	reserve(&layer);
+	reserve(&part);
+	in_coroutine(map, &part);
+	in_coroutine(map, &layer);
+	ck_assert_ptr_null(part.guest_path);
+	ck_assert_str_eq(layer.guest_path, "/run/mounts/scsi/0_0_0");
+	ck_assert_uint_eq(scsi_in_use(scsi), 1);
+	ck_assert_str_eq(fake_calls(&f),
+			 "attach 0:0 ro;mount nowhere;mount /run/mounts/scsi/0_0_0;");
+	in_coroutine(unmap, &layer);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0;");
+	in_coroutine(unmap, &part);
+	ck_assert_str_eq(fake_calls(&f), "unmount nowhere;eject 0:0;detach 0:0;");
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(a_file_system_that_spans_disks_is_shared_if_they_are_the_same)
+{
+	static struct use parts[2], a, b, c, d;
+	static char *ids[] = { parts[0].id, parts[1].id, NULL };
+	static char *turned[] = { parts[1].id, parts[0].id, NULL };
+	static char bad_id[] = "nobody's";
+	static char *bad[] = { bad_id, NULL };
+
+	for (int i = 0; i < 2; i++)
+		parts[i] = (struct use){ .path = disks[i], .read_only = true, .attach_only = true };
+	a = (struct use){ .path = disks[2], .read_only = true, .devices = ids };
+	b = c = d = a;
+	c.devices = turned;
+	d.devices = bad;
+	reserve(&parts[0]);
+	reserve(&parts[1]);
+	reserve(&a);
+	reserve(&b);
+	reserve(&c);
+	reserve(&d);
+	ck_assert(a.reserved == 0 && b.reserved == 0);
+	ck_assert_int_eq(c.reserved, -ERR_STATE);
+	ck_assert_int_eq(d.reserved, -ERR_NOT_FOUND);
+	in_coroutine(map, &a);
+	ck_assert_str_eq(fake_calls(&f),
+			 "attach 0:2 ro;mount /run/mounts/scsi/0_2_0 over 0:0 over 0:1;");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("controller scsi");
 	TCase *t = tcase_create("scsi");
 
 	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_disk_can_be_attached_only_beside_its_mount);
+	tcase_add_test(t, a_file_system_that_spans_disks_is_shared_if_they_are_the_same);
 	tcase_add_test(t, a_disk_is_attached_and_mounted_and_goes_in_reverse);
 	tcase_add_test(t, the_same_partition_is_shared_and_goes_with_its_last_user);
 	tcase_add_test(t, partitions_of_a_disk_share_the_disk_only);
