@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "controller/clock.h"
@@ -146,6 +148,15 @@ static CO int real_set_clock(void *ctx, uint64_t unix_ns, struct err *err)
 	return vm_devices_set_clock(ctx, unix_ns, err);
 }
 
+/* The one request that every guest answers for the VM itself; that it does is all that counts. */
+static CO int real_ping(void *ctx, struct err *err)
+{
+	_cleanup_free_ char *stacks = NULL;
+	int r = guest_stacks(((struct vm_devices *)ctx)->guest, &stacks, err);
+
+	return r == -ERR_UNAVAILABLE || vm_call_abandoned(r) ? r : 0;
+}
+
 static const struct vm_ops real_ops = {
 	.create = real_create,
 	.listen = real_listen,
@@ -158,6 +169,7 @@ static const struct vm_ops real_ops = {
 	.last_words = real_last_words,
 	.pid = real_pid,
 	.set_clock = real_set_clock,
+	.ping = real_ping,
 };
 
 /* ---- the controller ---- */
@@ -371,6 +383,43 @@ uint64_t vm_exited_at(const struct vm *vm)
 pid_t vm_pid(const struct vm *vm)
 {
 	return vm->ops->pid(vm->ctx);
+}
+
+int vm_require_running(const struct vm *vm, struct err *err)
+{
+	if (vm->state == VM_RUNNING)
+		return 0;
+	return err_set(err, -ERR_STATE, "vm is not running (state: %s)", state_names[vm->state]);
+}
+
+CO int vm_ping(struct vm *vm, struct err *err)
+{
+	int r = vm_require_running(vm, err);
+
+	return r < 0 ? r : vm->ops->ping(vm->ctx, err);
+}
+
+int vm_get_stats(const struct vm *vm, struct vm_stats *ret, struct err *err)
+{
+	const uint64_t tick = USEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
+	uint64_t user, system, pages;
+	int r = vm_require_running(vm, err);
+
+	if (r < 0)
+		return r;
+	r = proc_stat(vm_pid(vm), PROC_USER_TIME, &user);
+	if (r >= 0)
+		r = proc_stat(vm_pid(vm), PROC_SYSTEM_TIME, &system);
+	if (r >= 0)
+		r = proc_stat(vm_pid(vm), PROC_RESIDENT, &pages);
+	if (r < 0)
+		return err_sys(err, r, "read what QEMU uses");
+	*ret = (struct vm_stats){
+		.cpu_user_usec = user * tick,
+		.cpu_system_usec = system * tick,
+		.memory = pages * (uint64_t)sysconf(_SC_PAGESIZE),
+	};
+	return 0;
 }
 
 struct guest *vm_guest(struct vm *vm)

@@ -72,6 +72,8 @@ CO int vm_wait(struct vm *vm, struct err *err);
 
 /** vm_state() - readable at any time, without a lock */
 enum vm_state vm_state(const struct vm *vm);
+/** vm_require_running() - Return: 0, or -ERR_STATE with the state that it is in */
+int vm_require_running(const struct vm *vm, struct err *err);
 /**
  * vm_exit_status() - 0 after a clean end, 1359 (ERROR_INTERNAL_ERROR) otherwise; meaningful in
  * Terminated
@@ -82,6 +84,23 @@ uint64_t vm_started_at(const struct vm *vm);
 uint64_t vm_exited_at(const struct vm *vm);
 /** vm_pid() - QEMU's pid, 0 when there is none */
 pid_t vm_pid(const struct vm *vm);
+
+/**
+ * vm_ping() - whether the guest answers, within the caller's deadline
+ * Return: 0; -ERR_STATE unless Running; -ETIMEDOUT or -ERR_UNAVAILABLE when it does not
+ */
+CO int vm_ping(struct vm *vm, struct err *err);
+/**
+ * struct vm_stats - what the VM costs the host: QEMU with all that runs in it
+ * @memory:	resident bytes
+ */
+struct vm_stats {
+	uint64_t cpu_user_usec;
+	uint64_t cpu_system_usec;
+	uint64_t memory;
+};
+/** vm_get_stats() - Return: 0; -ERR_STATE unless Running */
+int vm_get_stats(const struct vm *vm, struct vm_stats *ret, struct err *err);
 
 /** vm_guest(), vm_scsi(), vm_shares() - NULL before vm_create(); they live until vm_free() */
 struct guest *vm_guest(struct vm *vm);
@@ -123,6 +142,7 @@ struct vm_ops {
 	char *(*last_words)(void *ctx);
 	pid_t (*pid)(void *ctx);
 	CO int (*set_clock)(void *ctx, uint64_t unix_ns, struct err *err);
+	CO int (*ping)(void *ctx, struct err *err);
 };
 /** vm_set_ops() - for unit tests, right after vm_new() */
 void vm_set_ops(struct vm *vm, const struct vm_ops *ops, void *ctx);

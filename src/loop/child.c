@@ -18,10 +18,11 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "loop/loop.h"
 
-enum { OUTPUT_MAX = 64 * 1024, LINE_MAX_LEN = 256, STAT_MAX = 4096 };
+enum { OUTPUT_MAX = 64 * 1024, LINE_MAX_LEN = 256 };
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -433,20 +434,12 @@ struct child *child_forget(struct child *c)
 
 bool child_ending(const struct child *c)
 {
-	enum { PF_EXITING = 0x4 }; /* of field 9 of /proc/<pid>/stat; the kernel's linux/sched.h */
-	_cleanup_free_ char *path = str_printf("/proc/%d/stat", c->pid);
-	_cleanup_free_ char *stat = NULL;
-	const char *p = NULL;
-	unsigned flags;
-	size_t len;
+	enum { PF_EXITING = 0x4 }; /* linux/sched.h of the kernel */
+	uint64_t flags;
 
 	if (c->exited)
 		return true;
-	if (file_read(path, STAT_MAX, &stat, &len) == 0)
-		p = strrchr(stat, ')');
-	for (int field = 2; p && field < 9; field++)
-		p = strchr(p + 1, ' ');
-	return p && sscanf(p, " %u", &flags) == 1 && (flags & PF_EXITING);
+	return proc_stat(c->pid, PROC_FLAGS, &flags) == 0 && (flags & PF_EXITING);
 }
 
 int child_status_code(int status)

@@ -29,14 +29,6 @@ enum { STACKS_SEC = 5, KILL_SEC = 5 };
 	static CO int name(struct ttrpc_call *call, const ProtobufCMessage *request, \
 			   ProtobufCMessage *reply, void *ctx, struct err *err)
 
-static int require_vm(const struct service *s, struct err *err)
-{
-	if (vm_state(s->vm) == VM_RUNNING)
-		return 0;
-	return err_set(err, -ERR_STATE, "vm is not running (state: %s)",
-		       vm_state_name(vm_state(s->vm)));
-}
-
 /* ---- exec in the VM ---- */
 
 static struct json_object *program_of(const Containerd__Runhcs__V1__Diag__ExecProcessRequest *req)
@@ -101,7 +93,7 @@ HANDLER(diag_exec)
 		.logger = { .namespace = s->env.namespace, .run_dir = s->env.run_dir },
 	};
 	uint32_t status = 0;
-	int r = require_vm(s, err);
+	int r = vm_require_running(s->vm, err);
 
 	if (r < 0)
 		return r;
@@ -137,7 +129,7 @@ HANDLER(diag_stacks)
 	struct service *s = ctx;
 	_cleanup_free_ char *own = NULL, *guest = NULL;
 	size_t len;
-	int r = require_vm(s, err);
+	int r = vm_require_running(s->vm, err);
 
 	if (r < 0)
 		return r;
@@ -189,7 +181,7 @@ HANDLER(diag_tasks)
 	REQUEST(TasksRequest);
 	REPLY(TasksResponse);
 	struct service *s = ctx;
-	int r = require_vm(s, err);
+	int r = vm_require_running(s->vm, err);
 
 	if (r < 0)
 		return r;

@@ -2,6 +2,7 @@
 #include "service/service.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -18,7 +19,7 @@
 enum { EVENTS_SEC = 5, EXITS_SEC = 5 };
 
 const struct ttrpc_service *const service_table[] = { &task_service_v2, &task_service_v3,
-						      &diag_service, NULL };
+						      &sandbox_service, &diag_service, NULL };
 
 /* ---- tasks and their parked Waits ---- */
 
@@ -128,6 +129,38 @@ void task_remove(struct task *t, const struct process_status *status)
 
 /* ---- the VM ---- */
 
+CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct err *err)
+{
+	struct vm_config booted = *cfg;
+	int r = boot_files_load(s->options->boot_files, &s->boot, err);
+
+	if (r < 0)
+		return r;
+	booted.boot = &s->boot;
+	r = vm_create(s->vm, &booted, s->options->deny_writable_shares, err);
+	if (r < 0) {
+		boot_files_free(&s->boot);
+		return err_wrap(err, r, "create the VM");
+	}
+	s->env.guest = vm_guest(s->vm);
+	if (s->env.guest)
+		guest_on_oom(s->env.guest, task_oom, s);
+	s->env.scsi = vm_scsi(s->vm);
+	s->env.shares = vm_shares(s->vm);
+	s->env.sizing = vm_sizing(s->vm);
+	return 0;
+}
+
+CO int service_start_vm(struct service *s, struct err *err)
+{
+	if (vm_state(s->vm) != VM_CREATED && vm_state(s->vm) != VM_RUNNING)
+		return vm_require_running(s->vm, err);
+
+	int r = vm_start(s->vm, err);
+
+	return r < 0 ? err_wrap(err, r, "start the VM") : 0;
+}
+
 CO int service_ensure_vm(struct service *s, struct err *err)
 {
 	if (vm_state(s->vm) == VM_RUNNING)
@@ -136,34 +169,15 @@ CO int service_ensure_vm(struct service *s, struct err *err)
 
 	if (s->closing)
 		return err_set(err, -ERR_STATE, "the sandbox is being shut down");
+	if (s->sandbox.id)
+		return vm_require_running(s->vm, err);
 	if (vm_state(s->vm) == VM_NOT_CREATED) {
-		int r = boot_files_load(s->options->boot_files, &s->boot, err);
+		int r = service_create_vm(s, &s->options->vm, err);
 
 		if (r < 0)
 			return r;
-
-		struct vm_config cfg = s->options->vm;
-
-		cfg.boot = &s->boot;
-		r = vm_create(s->vm, &cfg, s->options->deny_writable_shares, err);
-		if (r < 0) {
-			boot_files_free(&s->boot);
-			return err_wrap(err, r, "create the VM");
-		}
-		s->env.guest = vm_guest(s->vm);
-		if (s->env.guest)
-			guest_on_oom(s->env.guest, task_oom, s);
-		s->env.scsi = vm_scsi(s->vm);
-		s->env.shares = vm_shares(s->vm);
-		s->env.sizing = vm_sizing(s->vm);
 	}
-	if (vm_state(s->vm) != VM_CREATED && vm_state(s->vm) != VM_RUNNING)
-		return err_set(err, -ERR_STATE, "vm is not running (state: %s)",
-			       vm_state_name(vm_state(s->vm)));
-
-	int r = vm_start(s->vm, err);
-
-	return r < 0 ? err_wrap(err, r, "start the VM") : 0;
+	return service_start_vm(s, err);
 }
 
 static void on_vm_exit(void *arg)
@@ -171,6 +185,7 @@ static void on_vm_exit(void *arg)
 	struct service *s = arg;
 
 	log_info("the VM has ended, exit status %u", vm_exit_status(s->vm));
+	sandbox_answer_waits(s);
 }
 
 /* ---- life ---- */
@@ -184,6 +199,7 @@ struct service *service_new(const struct service_options *options)
 	s->publisher = publisher_new(options->events, options->namespace);
 	s->vm = vm_new(&events);
 	co_mutex_init(&s->vm_lock);
+	list_init(&s->sandbox.waiters);
 	s->env = (struct container_env){
 		.ops = &container_guest_ops,
 		.process_ops = &process_guest_ops,
@@ -217,11 +233,10 @@ static struct task *find_running(struct service *s)
 	return NULL;
 }
 
-/* The exits that the VM's end causes: every Wait must be answered and every event queued before the
- * queue is drained. */
-static CO void await_exits(struct service *s)
+/* Until every task has ended, at most @usec. */
+static CO void await_exits(struct service *s, uint64_t usec)
 {
-	CO_LIMIT(EXITS_SEC * USEC_PER_SEC);
+	CO_LIMIT(usec);
 
 	/* The table may change while one is waited for. */
 	for (struct task *t; (t = find_running(s));) {
@@ -234,13 +249,40 @@ static CO void await_exits(struct service *s)
 	}
 }
 
+static CO void tell_tasks(struct service *s)
+{
+	_cleanup_strv_ char **ids = NULL;
+
+	/* The table may change while one is told. */
+	MAP_FOR_EACH(e, &s->tasks)
+		strv_add(&ids, e->key);
+	for (char **id = ids; id && *id; id++) {
+		_cleanup_task_ struct task *t = task_find(s, *id);
+
+		if (t)
+			container_kill(t->container, "", SIGTERM, false, NULL);
+	}
+}
+
+CO void service_stop(struct service *s, uint64_t usec)
+{
+	if (usec > 0 && vm_state(s->vm) == VM_RUNNING) {
+		tell_tasks(s);
+		await_exits(s, usec);
+	}
+	/* A Create that is starting the VM is not waited for: its start ends at once. */
+	vm_terminate(s->vm, NULL);
+	/* Its end is every task's exit: each Wait must be answered and each event queued before the
+	 * queue is drained. */
+	await_exits(s, EXITS_SEC * USEC_PER_SEC);
+	sandbox_answer_waits(s);
+}
+
 static CO void shutdown(void *arg)
 {
 	struct service *s = arg;
 
-	/* A Create that is starting the VM is not waited for: its start ends at once. */
-	vm_terminate(s->vm, NULL);
-	await_exits(s);
+	service_stop(s, 0);
 	publisher_drain(s->publisher, EVENTS_SEC * USEC_PER_SEC);
 	s->options->done(s->options->arg);
 }
@@ -260,6 +302,7 @@ struct service *service_free(struct service *s)
 	while (s->tasks.len > 0)
 		task_remove(s->tasks.entries[s->tasks.len - 1].value, NULL);
 	map_free(&s->tasks);
+	sandbox_free(s);
 	publisher_free(s->publisher);
 	vm_free(s->vm);
 	boot_files_free(&s->boot);

@@ -10,14 +10,30 @@
 #include "service/service.h"
 
 /**
+ * struct sandbox - the pod or pods of the Sandbox API
+ * @id:		NULL before CreateSandbox
+ * @netns:	path of its network namespace, NULL for none
+ * @created_at:	CLOCK_REALTIME ns
+ * @waiters:	parked WaitSandbox calls (struct sandbox_waiter)
+ */
+struct sandbox {
+	char *id;
+	char *netns;
+	uint64_t created_at;
+	struct list waiters;
+};
+
+/**
  * struct service - see service.h
  * @tasks:	id → struct task
  * @vm_lock:	held while the VM is made and started: Creates that come together wait for the first
+ * @sandbox:	what CreateSandbox made; without an id, the first Task.Create makes the VM
  * @touched:	a Create has been asked for
  * @closing:	service_shutdown() was called
  */
 struct service {
 	const struct service_options *options;
+	struct sandbox sandbox;
 	struct publisher *publisher;
 	struct vm *vm;
 	struct boot_files boot;
@@ -74,10 +90,30 @@ void task_park_wait(struct task *t, const char *exec_id, struct ttrpc_call *call
 void task_answer_waits(struct task *t, const struct process_status *status);
 
 /**
- * service_ensure_vm() - create and start the VM unless it runs; Return: 0, -ERR_STATE when it has
- * ended, or what failed
+ * service_create_vm() - create the VM, for who holds @vm_lock
+ * @cfg:	borrowed, but for its strings
+ */
+CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct err *err);
+/**
+ * service_start_vm() - start a VM that was created, for who holds @vm_lock; Return: 0, -ERR_STATE
+ * when it was not or has ended, or what failed
+ */
+CO int service_start_vm(struct service *s, struct err *err);
+/**
+ * service_ensure_vm() - create and start the VM unless it runs; that of a sandbox only
+ * StartSandbox starts; Return: 0, -ERR_STATE when it has ended, or what failed
  */
 CO int service_ensure_vm(struct service *s, struct err *err);
+/**
+ * service_stop() - end every task, and then the VM
+ * @usec:	how long the tasks have after SIGTERM; 0: no time, and no signal
+ */
+CO void service_stop(struct service *s, uint64_t usec);
+
+/** sandbox_answer_waits() - the VM has ended, or the service does: answer every WaitSandbox */
+void sandbox_answer_waits(struct service *s);
+/** sandbox_free() - what it holds; waits that are left are answered */
+void sandbox_free(struct service *s);
 
 /** task_pause(), task_resume(), task_stats() - handlers of Task.Pause, Resume and Stats */
 CO int task_pause(struct ttrpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply,
@@ -95,6 +131,7 @@ CO int task_update(struct ttrpc_call *call, const ProtobufCMessage *request,
 
 extern const struct ttrpc_service task_service_v2;
 extern const struct ttrpc_service task_service_v3;
+extern const struct ttrpc_service sandbox_service;
 extern const struct ttrpc_service diag_service;
 
 #endif

@@ -43,15 +43,17 @@ static int read_spec(const char *bundle, struct json_object **ret, struct err *e
 	return r < 0 ? err_wrap(err, r, "%s", path) : 0;
 }
 
-/* The pod that a container belongs to: what CRI says, or the container is its own. */
-static int pod_of(struct json_object *spec, const char *id, const char **ret, struct err *err)
+/* The pod that a container belongs to: what CRI says, or that of the Sandbox API, or the container is
+ * its own. */
+static int pod_of(const struct service *s, struct json_object *spec, const char *id,
+		  const char **ret, struct err *err)
 {
 	struct json_object *annotations = json_get(spec, "annotations", NULL);
 	const char *type = json_get_str(annotations, "io.kubernetes.cri.container-type");
 	const char *sandbox = json_get_str(annotations, "io.kubernetes.cri.sandbox-id");
 
 	if (!type && !sandbox) {
-		*ret = id;
+		*ret = s->sandbox.id ? s->sandbox.id : id;
 		return 0;
 	}
 	if (!type || (!str_eq(type, "sandbox") && !str_eq(type, "container")))
@@ -141,7 +143,7 @@ HANDLER(task_create)
 	int r = read_spec(req->bundle, &spec, err);
 
 	if (r >= 0)
-		r = pod_of(spec, req->id, &pod, err);
+		r = pod_of(s, spec, req->id, &pod, err);
 	if (r < 0)
 		return err_wrap(err, r, "create %s", req->id);
 	if (map_get(&s->tasks, req->id))
@@ -448,7 +450,7 @@ HANDLER(task_connect)
 	_cleanup_task_ struct task *t = task_find(s, req->id);
 	struct process_status status;
 
-	if (!t && !str_eq(req->id, s->options->sandbox))
+	if (!t && !str_eq(req->id, s->options->sandbox) && !str_eq(req->id, s->sandbox.id))
 		return task_not_found(req->id, err);
 	rep->shim_pid = (uint32_t)getpid();
 	if (t && container_status(t->container, "", &status, NULL) == 0)
@@ -460,7 +462,8 @@ HANDLER(task_shutdown)
 {
 	struct service *s = ctx;
 
-	if (s->tasks.len == 0)
+	/* A sandbox ends by ShutdownSandbox only: clients send this for each of its containers. */
+	if (s->tasks.len == 0 && !s->sandbox.id)
 		service_shutdown(s);
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "base/uuid.h"
@@ -84,21 +85,9 @@ int rundir_create(const struct rundir *r, struct err *err)
 
 uint64_t process_start_time(pid_t pid)
 {
-	_cleanup_free_ char *path = str_printf("/proc/%d/stat", pid);
-	_cleanup_free_ char *stat = NULL;
-	size_t len;
 	uint64_t start;
 
-	if (file_read(path, RECORD_MAX, &stat, &len) < 0)
-		return 0;
-
-	/* The name in parentheses may hold anything: count fields from behind it. State is field 3.
-	 * */
-	const char *p = strrchr(stat, ')');
-
-	for (int field = 2; p && field < 22; field++)
-		p = strchr(p + 1, ' ');
-	return p && sscanf(p, " %" SCNu64, &start) == 1 ? start : 0;
+	return proc_stat(pid, PROC_START_TIME, &start) < 0 ? 0 : start;
 }
 
 int rundir_record_pid(const char *path, const char *name, pid_t pid)

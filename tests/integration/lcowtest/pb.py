@@ -46,6 +46,22 @@ TASK = {
     'Connect': (_ID, {'shim_pid': (1, 'uint'), 'task_pid': (2, 'uint'), 'version': (3, 'str')}),
     'Shutdown': ({'id': (1, 'str'), 'now': (2, 'bool')}, EMPTY),
 }
+# containerd.runtime.sandbox.v1.Sandbox
+_SANDBOX = {'sandbox_id': (1, 'str')}
+SANDBOX = {
+    'CreateSandbox': ({'sandbox_id': (1, 'str'), 'bundle_path': (2, 'str'), 'rootfs': (3, [MOUNT]), 'options': (4, ANY),
+                       'netns_path': (5, 'str'), 'annotations': (6, [KV])}, EMPTY),
+    'StartSandbox': (_SANDBOX, {'pid': (1, 'uint'), 'created_at': (2, TIMESTAMP), 'spec': (3, ANY)}),
+    'Platform': (_SANDBOX, {'platform': (1, {'os': (1, 'str'), 'architecture': (2, 'str'), 'variant': (3, 'str')})}),
+    'StopSandbox': ({'sandbox_id': (1, 'str'), 'timeout_secs': (2, 'uint')}, EMPTY),
+    'WaitSandbox': (_SANDBOX, _EXIT),
+    'SandboxStatus': ({'sandbox_id': (1, 'str'), 'verbose': (2, 'bool')},
+                      {'sandbox_id': (1, 'str'), 'pid': (2, 'uint'), 'state': (3, 'str'), 'info': (4, [KV]),
+                       'created_at': (5, TIMESTAMP), 'exited_at': (6, TIMESTAMP), 'extra': (7, ANY)}),
+    'PingSandbox': (_SANDBOX, EMPTY),
+    'ShutdownSandbox': (_SANDBOX, EMPTY),
+    'SandboxMetrics': (_SANDBOX, {'metrics': (1, {'timestamp': (1, TIMESTAMP), 'id': (2, 'str'), 'data': (3, ANY)})}),
+}
 # containerd.runhcs.v1.diag.ShimDiag
 DIAG = {
     'DiagExecInHost': ({'args': (1, ['str']), 'workdir': (2, 'str'), 'terminal': (3, 'bool'), 'stdin': (4, 'str'),

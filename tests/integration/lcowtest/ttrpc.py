@@ -139,11 +139,19 @@ class Client:
         """A call of the Task service: fields of the answer as a dict."""
         return self.finish(method, self.start(method, **fields), limit)
 
+    def other(self, service, types, method, limit=60, **fields):
+        """A call of another service than Task, of which types is the table: a function that waits for its answer."""
+        request, response = types[method]
+        call = self.send(service, method, pb.encode(request, fields))
+        return lambda limit=limit: pb.decode(response, self.result(call, limit))
+
     def diag(self, method, limit=60, **fields):
         """A call of the ShimDiag service."""
-        request, response = pb.DIAG[method]
-        call = self.send('containerd.runhcs.v1.diag.ShimDiag', method, pb.encode(request, fields))
-        return pb.decode(response, self.result(call, limit))
+        return self.other('containerd.runhcs.v1.diag.ShimDiag', pb.DIAG, method, **fields)(limit)
+
+    def start_sandbox_call(self, method, **fields):
+        """Start a call of the Sandbox service: a function that waits for its answer."""
+        return self.other('containerd.runtime.sandbox.v1.Sandbox', pb.SANDBOX, method, **fields)
 
     def close(self):
         try:

@@ -76,7 +76,12 @@ static char *on_last_words(void *ctx)
 
 static pid_t on_pid(void *ctx)
 {
-	return 42;
+	return getpid();
+}
+
+static CO int on_ping(void *ctx, struct err *err)
+{
+	return guest_call_of(err, "ping");
 }
 
 static CO int on_set_clock(void *ctx, uint64_t unix_ns, struct err *err)
@@ -97,9 +102,10 @@ static const struct vm_ops vm_ops = {
 	.last_words = on_last_words,
 	.pid = on_pid,
 	.set_clock = on_set_clock,
+	.ping = on_ping,
 };
 
-static CO void start_vm(void *arg)
+static inline CO void start_vm(void *arg)
 {
 	struct vm_config cfg = { .id = "c1" };
 
@@ -125,7 +131,7 @@ static void write_spec(const char *text)
 	fake_file("bundle/config.json", text);
 }
 
-static void setup(void)
+static void setup_without_vm(void)
 {
 	_cleanup_free_ char *path = NULL;
 	int fd;
@@ -145,10 +151,6 @@ static void setup(void)
 	clocks_set = 0;
 	s = service_new(&options);
 	vm_set_ops(s->vm, &vm_ops, NULL);
-	co_spawn("start", start_vm, NULL, USEC_NEVER);
-	run_for(20);
-	s->env = vm.env;
-
 	path = str_printf("%s/task", vm.dir);
 	ck_assert_int_eq(ttrpc_server_new(sock_unix_listen(path, 0600), service_table, s, true,
 					  &server),
@@ -156,6 +158,14 @@ static void setup(void)
 	fd = sock_unix_connect(path);
 	ck_assert_int_eq(fd_nonblock(fd, true), 0);
 	ck_assert_int_eq(ttrpc_client_new(fd, &client), 0);
+}
+
+static inline void setup(void)
+{
+	setup_without_vm();
+	co_spawn("start", start_vm, NULL, USEC_NEVER);
+	run_for(20);
+	s->env = vm.env;
 }
 
 static void teardown(void)
@@ -259,7 +269,7 @@ static int start(const char *exec_id)
 	return code_of(&r);
 }
 
-static int add_exec(const char *exec_id)
+static inline int add_exec(const char *exec_id)
 {
 	Containerd__Task__V2__ExecProcessRequest *q =
 		pb_new(&containerd__task__v2__exec_process_request__descriptor);
@@ -272,7 +282,18 @@ static int add_exec(const char *exec_id)
 	return code_of(&r);
 }
 
-static void exit_of(unsigned n, uint32_t code)
+static inline int shut_down(void)
+{
+	Containerd__Task__V2__ShutdownRequest *q =
+		pb_new(&containerd__task__v2__shutdown_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, "c1");
+	begin(&r, "Shutdown", q, empty);
+	return code_of(&r);
+}
+
+static inline void exit_of(unsigned n, uint32_t code)
 {
 	fake_exit(n, code);
 	run_for(20);

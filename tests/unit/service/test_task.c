@@ -74,17 +74,6 @@ static int update(const char *id, const char *type, const char *text)
 	return code_of(&updated);
 }
 
-static int shut_down(void)
-{
-	Containerd__Task__V2__ShutdownRequest *q =
-		pb_new(&containerd__task__v2__shutdown_request__descriptor);
-	static struct rpc r;
-
-	pb_str(&q->id, "c1");
-	begin(&r, "Shutdown", q, empty);
-	return code_of(&r);
-}
-
 static void expect_topics(const char *topics)
 {
 	events_await(&d, strlen(topics), WAIT_MS);

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "cgroups2.pb-c.h"
+#include "cri.pb-c.h"
+#include "sandbox.pb-c.h"
+#include "service/service_priv.h"
+#include "wire/json.h"
+#include "wire/pb.h"
+
+/*
+ * The Sandbox service: containerd's sandboxer "shim", and clients that make a VM first and put their
+ * pods into it. One sandbox is one VM.
+ */
+
+enum { PING_SEC = 5 };
+
+#define REQUEST(type) \
+	const Containerd__Runtime__Sandbox__V1__##type *req = \
+		(const Containerd__Runtime__Sandbox__V1__##type *)request
+#define REPLY(type) \
+	Containerd__Runtime__Sandbox__V1__##type *rep = \
+		(Containerd__Runtime__Sandbox__V1__##type *)reply
+#define HANDLER(name) \
+	static CO int name(struct ttrpc_call *call, const ProtobufCMessage *request, \
+			   ProtobufCMessage *reply, void *ctx, struct err *err)
+
+static int require(const struct service *s, const char *id, struct err *err)
+{
+	if (s->sandbox.id && str_eq(s->sandbox.id, id))
+		return 0;
+	return err_set(err, -ERR_NOT_FOUND, "sandbox %s: not found", id ? id : "");
+}
+
+/* ---- Create ---- */
+
+static int number(struct json_object *annotations, const char *name, uint64_t *ret, struct err *err)
+{
+	const char *text = json_get_str(annotations, name);
+
+	if (text && (str_u64(text, ret) < 0 || *ret == 0 || *ret > UINT32_MAX))
+		return err_set(err, -ERR_INVALID, "annotation %s: \"%s\" is no number above 0",
+			       name, text);
+	return 0;
+}
+
+/* hcsshim's form of a sandbox' config.json: annotations, and no process. */
+static int read_config(const char *bundle, struct vm_config *cfg, struct err *err)
+{
+	_cleanup_free_ char *path = str_printf("%s/config.json", bundle);
+	_cleanup_free_ char *text = NULL;
+	_cleanup_json_ struct json_object *spec = NULL;
+	struct json_object *annotations;
+	uint64_t cpus = cfg->cpus;
+	size_t len;
+	int r = file_read(path, JSON_TEXT_MAX, &text, &len);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return err_set(err, -ERR_INVALID, "read %s: %s", path, strerror(-r));
+	r = json_parse(text, len, &spec, err);
+	annotations = json_get(spec, "annotations", NULL);
+	if (r >= 0)
+		r = number(annotations,
+			   "io.microsoft.virtualmachine.computetopology.memory.sizeinmb",
+			   &cfg->memory_mb, err);
+	if (r >= 0)
+		r = number(annotations,
+			   "io.microsoft.virtualmachine.computetopology.processor.count", &cpus,
+			   err);
+	if (r < 0)
+		return err_wrap(err, r, "%s", path);
+	cfg->cpus = (unsigned)cpus;
+	if (cfg->max_memory_mb && cfg->max_memory_mb < cfg->memory_mb)
+		cfg->max_memory_mb = cfg->memory_mb;
+	if (cfg->max_cpus && cfg->max_cpus < cfg->cpus)
+		cfg->max_cpus = cfg->cpus;
+	return 0;
+}
+
+/* What is of another type is for somebody else. */
+static int check_options(const Google__Protobuf__Any *options, struct err *err)
+{
+	static const ProtobufCMessageDescriptor *const type =
+		&runtime__v1__pod_sandbox_config__descriptor;
+	_cleanup_pb_ void *pod = NULL;
+
+	return pb_any_is(options, type->name) ? pb_any_unpack(options, type, &pod, err) : 0;
+}
+
+static CO int create_sandbox(struct service *s,
+			     const Containerd__Runtime__Sandbox__V1__CreateSandboxRequest *req,
+			     struct err *err)
+{
+	struct vm_config cfg = s->options->vm;
+	CO_LOCK(&s->vm_lock);
+
+	if (s->closing)
+		return err_set(err, -ERR_STATE, "the shim is being shut down");
+	if (s->sandbox.id)
+		return err_set(err, -ERR_EXISTS, "sandbox already exists with ID %s",
+			       s->sandbox.id);
+	if (vm_state(s->vm) != VM_NOT_CREATED)
+		return err_set(err, -ERR_STATE, "this shim runs a task without a sandbox");
+
+	int r = check_options(req->options, err);
+
+	if (r >= 0)
+		r = read_config(req->bundle_path, &cfg, err);
+	if (r >= 0)
+		r = service_create_vm(s, &cfg, err);
+	if (r < 0)
+		return r;
+	s->sandbox.id = mem_strdup(req->sandbox_id);
+	s->sandbox.netns = str_empty(req->netns_path) ? NULL : mem_strdup(req->netns_path);
+	s->sandbox.created_at = time_real_ns();
+	return 0;
+}
+
+HANDLER(sandbox_create)
+{
+	REQUEST(CreateSandboxRequest);
+	struct service *s = ctx;
+
+	s->touched = true;
+	if (!str_id_valid(req->sandbox_id))
+		return err_set(err, -ERR_INVALID, "sandbox id \"%s\" is not valid",
+			       req->sandbox_id);
+
+	int r = create_sandbox(s, req, err);
+
+	return r < 0 ? err_wrap(err, r, "create sandbox %s", req->sandbox_id) : 0;
+}
+
+/* ---- Start, Stop, Shutdown ---- */
+
+/* Clients name the namespaces of the process that they are told; the guest has its own instead. */
+HANDLER(sandbox_start)
+{
+	REQUEST(StartSandboxRequest);
+	REPLY(StartSandboxResponse);
+	struct service *s = ctx;
+
+	if (!s->sandbox.id)
+		return err_set(err, -ERR_STATE, "start sandbox %s: it was not created",
+			       req->sandbox_id);
+
+	int r = require(s, req->sandbox_id, err);
+
+	if (r < 0)
+		return r;
+	{
+		CO_LOCK(&s->vm_lock);
+		r = service_start_vm(s, err);
+	}
+	if (r < 0)
+		return err_wrap(err, r, "start sandbox %s", req->sandbox_id);
+	rep->pid = (uint32_t)vm_pid(s->vm);
+	rep->created_at = pb_time(vm_started_at(s->vm));
+	return 0;
+}
+
+HANDLER(sandbox_stop)
+{
+	REQUEST(StopSandboxRequest);
+	struct service *s = ctx;
+	int r = require(s, req->sandbox_id, err);
+
+	if (r < 0)
+		return r;
+	service_stop(s, req->timeout_secs * USEC_PER_SEC);
+	return 0;
+}
+
+/* Clients send it after a Create that failed, too. */
+HANDLER(sandbox_shutdown)
+{
+	REQUEST(ShutdownSandboxRequest);
+	struct service *s = ctx;
+
+	if (s->sandbox.id && !str_eq(s->sandbox.id, req->sandbox_id))
+		return require(s, req->sandbox_id, err);
+	service_shutdown(s);
+	return 0;
+}
+
+/* ---- Wait ---- */
+
+struct sandbox_waiter {
+	struct list link;
+	struct ttrpc_call *call;
+};
+
+static void fill_wait(const struct service *s, ProtobufCMessage *reply)
+{
+	REPLY(WaitSandboxResponse);
+	uint64_t when = vm_exited_at(s->vm);
+
+	rep->exit_status = vm_exit_status(s->vm);
+	/* A VM that never ran has not ended, but is no more. */
+	rep->exited_at = pb_time(when ? when : time_real_ns());
+}
+
+HANDLER(sandbox_wait)
+{
+	REQUEST(WaitSandboxRequest);
+	struct service *s = ctx;
+	int r = require(s, req->sandbox_id, err);
+
+	if (r < 0)
+		return r;
+	if (vm_state(s->vm) == VM_TERMINATED) {
+		fill_wait(s, reply);
+		return 0;
+	}
+
+	struct sandbox_waiter *w = NEW0(struct sandbox_waiter);
+
+	ttrpc_park(call);
+	w->call = call;
+	list_append(&s->sandbox.waiters, &w->link);
+	return TTRPC_PARKED;
+}
+
+void sandbox_answer_waits(struct service *s)
+{
+	LIST_FOR_EACH_SAFE(link, &s->sandbox.waiters) {
+		struct sandbox_waiter *w = LIST_ENTRY(link, struct sandbox_waiter, link);
+
+		fill_wait(s, ttrpc_parked_reply(w->call));
+		list_remove(&w->link);
+		ttrpc_reply(w->call, 0, NULL);
+		free(w);
+	}
+}
+
+void sandbox_free(struct service *s)
+{
+	sandbox_answer_waits(s);
+	free(s->sandbox.id);
+	free(s->sandbox.netns);
+}
+
+/* ---- what there is ---- */
+
+HANDLER(sandbox_platform)
+{
+	REQUEST(PlatformRequest);
+	REPLY(PlatformResponse);
+	int r = require(ctx, req->sandbox_id, err);
+
+	if (r < 0)
+		return r;
+	rep->platform = pb_new(&containerd__types__platform__descriptor);
+	pb_str(&rep->platform->os, "linux");
+	pb_str(&rep->platform->architecture, "amd64");
+	return 0;
+}
+
+static const char *state_word(const struct service *s)
+{
+	return vm_state(s->vm) == VM_RUNNING ? "SANDBOX_READY" : "SANDBOX_NOTREADY";
+}
+
+static void fill_info(const struct service *s, ProtobufCMessage *reply)
+{
+	REPLY(SandboxStatusResponse);
+	_cleanup_free_ char *pid = str_printf("%u", rep->pid);
+
+	pb_map_set(reply, "info", "pid", pid);
+	pb_map_set(reply, "info", "state", rep->state);
+	pb_map_set(reply, "info", "vm", vm_state_name(vm_state(s->vm)));
+	if (s->sandbox.netns)
+		pb_map_set(reply, "info", "networkSandboxPath", s->sandbox.netns);
+}
+
+/* Asked by name again after a restart of the daemon, and after the end of the VM. */
+HANDLER(sandbox_status)
+{
+	REQUEST(SandboxStatusRequest);
+	REPLY(SandboxStatusResponse);
+	const struct service *s = ctx;
+	int r = require(s, req->sandbox_id, err);
+
+	if (r < 0)
+		return r;
+
+	uint64_t started = vm_started_at(s->vm);
+
+	pb_str(&rep->sandbox_id, s->sandbox.id);
+	rep->pid = vm_state(s->vm) == VM_RUNNING ? (uint32_t)vm_pid(s->vm) : 0;
+	pb_str(&rep->state, state_word(s));
+	rep->created_at = pb_time(started ? started : s->sandbox.created_at);
+	rep->exited_at = pb_time(vm_exited_at(s->vm));
+	if (req->verbose)
+		fill_info(s, reply);
+	return 0;
+}
+
+HANDLER(sandbox_ping)
+{
+	REQUEST(PingRequest);
+	struct service *s = ctx;
+	int r = require(s, req->sandbox_id, err);
+
+	if (r < 0)
+		return r;
+	CO_LIMIT(PING_SEC * USEC_PER_SEC);
+	r = vm_ping(s->vm, err);
+	return r < 0 ? err_wrap(err, r, "ping sandbox %s", req->sandbox_id) : 0;
+}
+
+/* Of the VM as the host sees it; asked every second, so that nobody is woken for it. */
+HANDLER(sandbox_metrics)
+{
+	REQUEST(SandboxMetricsRequest);
+	REPLY(SandboxMetricsResponse);
+	const struct service *s = ctx;
+	Io__Containerd__Cgroups__V2__Metrics metrics = IO__CONTAINERD__CGROUPS__V2__METRICS__INIT;
+	Io__Containerd__Cgroups__V2__CPUStat cpu = IO__CONTAINERD__CGROUPS__V2__CPUSTAT__INIT;
+	Io__Containerd__Cgroups__V2__MemoryStat memory =
+		IO__CONTAINERD__CGROUPS__V2__MEMORY_STAT__INIT;
+	struct vm_stats stats;
+	int r = require(s, req->sandbox_id, err);
+
+	if (r >= 0)
+		r = vm_get_stats(s->vm, &stats, err);
+	if (r < 0)
+		return r;
+	cpu.usage_usec = stats.cpu_user_usec + stats.cpu_system_usec;
+	cpu.user_usec = stats.cpu_user_usec;
+	cpu.system_usec = stats.cpu_system_usec;
+	memory.usage = stats.memory;
+	metrics.cpu = &cpu;
+	metrics.memory = &memory;
+	rep->metrics = pb_new(&containerd__types__metric__descriptor);
+	rep->metrics->timestamp = pb_time(time_real_ns());
+	pb_str(&rep->metrics->id, s->sandbox.id);
+	rep->metrics->data = pb_any(&metrics.base);
+	return 0;
+}
+
+#define ROW(name, request, reply, handler) \
+	{ \
+		name, &containerd__runtime__sandbox__v1__##request##__descriptor, \
+			&containerd__runtime__sandbox__v1__##reply##__descriptor, handler \
+	}
+
+static const struct ttrpc_method methods[] = {
+	ROW("CreateSandbox", create_sandbox_request, create_sandbox_response, sandbox_create),
+	ROW("StartSandbox", start_sandbox_request, start_sandbox_response, sandbox_start),
+	ROW("Platform", platform_request, platform_response, sandbox_platform),
+	ROW("StopSandbox", stop_sandbox_request, stop_sandbox_response, sandbox_stop),
+	ROW("WaitSandbox", wait_sandbox_request, wait_sandbox_response, sandbox_wait),
+	ROW("SandboxStatus", sandbox_status_request, sandbox_status_response, sandbox_status),
+	ROW("PingSandbox", ping_request, ping_response, sandbox_ping),
+	ROW("ShutdownSandbox", shutdown_sandbox_request, shutdown_sandbox_response,
+	    sandbox_shutdown),
+	ROW("SandboxMetrics", sandbox_metrics_request, sandbox_metrics_response, sandbox_metrics),
+};
+
+const struct ttrpc_service sandbox_service = { "containerd.runtime.sandbox.v1.Sandbox", methods,
+					       ARRAY_SIZE(methods) };

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Sandbox service: a VM of its own life, and the containers in it."""
+import os
+import time
+
+from lcowtest import pb, settings, ttrpc
+from lcowtest.case import DirectCase, only_lcow
+from lcowtest.direct import oci_spec
+from lcowtest.sandbox import Member, SandboxVm
+
+KILL = 9
+
+
+@only_lcow('runc has no sandboxes')
+class Sandbox(DirectCase):
+    def vm(self, boot=True, config=None):
+        box = SandboxVm(self.bed, self.new_id('v'), config)
+        self.addCleanup(box.close)
+        box.start_shim()
+        if boot:
+            self.started = box.boot()
+        return box
+
+    def member(self, vm, *args, start=True, **more):
+        box = Member(vm, self.new_id('m'), *args or ('sleep', '1000'), **more)
+        self.addCleanup(box.close)
+        fields = box.stdio('stdout')
+        box.create(**fields)
+        if start:
+            box.call('Start', limit=box.limit)
+        return box
+
+    def refused(self, code, call, *args, **fields):
+        with self.assertRaises(ttrpc.RpcError) as e:
+            call(*args, **fields)
+        self.assertEqual(e.exception.code, code, e.exception.message)
+        return e.exception.message
+
+    def gone(self, box):
+        """The shim's process ends by itself."""
+        end = time.monotonic() + settings.QUICK_LIMIT
+        while os.path.exists('/proc/%d' % box.shim_pid) and time.monotonic() < end:
+            time.sleep(0.05)
+        self.assertFalse(os.path.exists('/proc/%d' % box.shim_pid))
+
+    def test_a_sandbox_lives_with_two_containers_and_without_them(self):
+        vm = self.vm()
+        self.assertTrue(os.path.exists('/proc/%d/ns/net' % self.started['pid']))
+        self.assertTrue(self.started['created_at']['seconds'])
+        waiting = vm.begin_vm('WaitSandbox')
+        status = vm.vm('SandboxStatus', verbose=True)
+        self.assertEqual((status['state'], status['pid']), ('SANDBOX_READY', self.started['pid']))
+        info = {kv['key']: kv['value'] for kv in status['info']}
+        self.assertEqual((info['state'], info['pid']), ('SANDBOX_READY', str(status['pid'])))
+        platform = vm.vm('Platform')['platform']
+        self.assertEqual((platform['os'], platform['architecture']), ('linux', 'amd64'))
+        vm.vm('PingSandbox')
+        one, two = self.member(vm, 'sh', '-c', 'echo one; sleep 1000'), self.member(vm)
+        one.streams['stdout'].wait_for(b'one\n')
+        one.call('Kill', signal=KILL)
+        self.assertEqual(one.call('Wait')['exit_status'], 137)
+        one.call('Delete')
+        one.call('Shutdown')
+        self.assertEqual(two.call('State')['status'], pb.RUNNING)
+        self.assertEqual(vm.vm('SandboxStatus')['state'], 'SANDBOX_READY')
+        metrics = vm.vm('SandboxMetrics')['metrics']
+        self.assertEqual((metrics['id'], metrics['data']['type_url']), (vm.id, 'io.containerd.cgroups.v2.Metrics'))
+
+        vm.vm('StopSandbox')
+        ended = waiting()
+        self.assertEqual(ended['exit_status'], 0)
+        self.assertTrue(ended['exited_at']['seconds'])
+        self.bed.events.wait('/tasks/exit', two.id)
+        vm.vm('StopSandbox')
+        self.assertEqual(vm.vm('SandboxStatus')['state'], 'SANDBOX_NOTREADY')
+        two.call('Delete')
+        vm.vm('ShutdownSandbox')
+        self.gone(vm)
+
+    def test_a_stop_with_time_lets_containers_end_by_themselves(self):
+        vm = self.vm()
+        box = self.member(vm, 'sh', '-c', 'trap "echo bye; exit 3" TERM; echo up; while :; do sleep 0.1; done')
+        box.streams['stdout'].wait_for(b'up\n')
+        vm.vm('StopSandbox', timeout_secs=int(settings.QUICK_LIMIT))
+        self.assertIn(b'bye\n', box.streams['stdout'].finish())
+        self.assertEqual(box.call('Wait')['exit_status'], 3)
+
+    def test_the_death_of_QEMU_is_the_sandbox_s(self):
+        vm = self.vm()
+        box = self.member(vm)
+        waiting = vm.begin_vm('WaitSandbox')
+        os.kill(self.started['pid'], KILL)
+        self.assertNotEqual(waiting(settings.QUICK_LIMIT)['exit_status'], 0)
+        self.assertEqual(box.call('Wait')['exit_status'], 255)
+        self.assertEqual(vm.vm('SandboxStatus')['state'], 'SANDBOX_NOTREADY')
+        self.refused(ttrpc.PRECONDITION, vm.vm, 'PingSandbox')
+        self.refused(ttrpc.PRECONDITION, vm.vm, 'SandboxMetrics')
+
+    def test_what_does_not_fit_the_state_is_refused_with_its_code(self):
+        vm = self.vm(boot=False)
+        self.refused(ttrpc.PRECONDITION, vm.vm, 'StartSandbox')
+        self.refused(ttrpc.NOT_FOUND, vm.vm, 'SandboxStatus')
+        self.refused(ttrpc.NOT_FOUND, vm.vm, 'StopSandbox')
+        self.refused(ttrpc.INVALID, vm.vm, 'CreateSandbox', bundle_path=vm.bundle,
+                     options={'type_url': 'runtime.v1.PodSandboxConfig', 'value': b'\xff\xff'})
+        vm.vm('CreateSandbox', bundle_path=vm.bundle)
+        self.refused(ttrpc.EXISTS, vm.vm, 'CreateSandbox', bundle_path=vm.bundle)
+        self.refused(ttrpc.EXISTS, vm.vm, 'CreateSandbox', bundle_path=vm.bundle, sandbox_id='other')
+        self.refused(ttrpc.NOT_FOUND, vm.vm, 'SandboxStatus', sandbox_id='other')
+        self.refused(ttrpc.PRECONDITION, self.member, vm)
+        self.assertEqual(vm.vm('SandboxStatus')['state'], 'SANDBOX_NOTREADY')
+        vm.vm('ShutdownSandbox')
+        self.gone(vm)
+
+    def test_a_shutdown_without_a_sandbox_ends_the_shim(self):
+        vm = self.vm(boot=False)
+        vm.vm('ShutdownSandbox')
+        self.gone(vm)
+
+    def test_two_pods_in_one_VM_and_the_end_of_one_leaves_the_other(self):
+        vm = self.vm(config={'annotations': {'io.microsoft.virtualmachine.computetopology.memory.sizeinmb': '320'}})
+        pods = []
+        for _ in range(2):
+            name = self.new_id('p')
+            spec = oci_spec(name, 'sh', '-c', 'echo up; sleep 1000',
+                            annotations={'io.kubernetes.cri.container-type': 'sandbox', 'io.kubernetes.cri.sandbox-id': name})
+            box = Member(vm, name, spec=spec)
+            self.addCleanup(box.close)
+            box.create(**box.stdio('stdout'))
+            box.call('Start', limit=box.limit)
+            box.streams['stdout'].wait_for(b'up\n')
+            pods.append(box)
+        one, two = pods
+        one.call('Kill', signal=KILL)
+        self.assertEqual(one.call('Wait')['exit_status'], 137)
+        one.call('Delete')
+        self.assertEqual(two.call('State')['status'], pb.RUNNING)
+        two.exec('e', 'true')
+        self.assertEqual(two.call('Wait', exec_id='e')['exit_status'], 0)

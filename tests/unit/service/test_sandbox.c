@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fixture.h"
+
+#include "cgroups2.pb-c.h"
+#include "cri.pb-c.h"
+#include "sandbox.pb-c.h"
+
+#define TYPE(name) &containerd__runtime__sandbox__v1__##name##__descriptor
+#define MESSAGE(name) Containerd__Runtime__Sandbox__V1__##name
+
+static void ask(struct rpc *r, const char *method, void *request,
+		const ProtobufCMessageDescriptor *reply_type)
+{
+	begin(r, method, request, reply_type);
+	r->service = "containerd.runtime.sandbox.v1.Sandbox";
+}
+
+/* A boot files directory; that the VM is a fake's nobody sees. */
+static void put_boot_files(void)
+{
+	static const char elf[64] = { 0x7f, 'E', 'L', 'F', 2, 1, 1, [18] = 62 };
+	_cleanup_free_ char *kernel = str_printf("%s/vmlinux", vm.dir);
+
+	ck_assert_int_eq(file_write(kernel, elf, sizeof(elf), 0644), 0);
+	fake_file("boot.conf", "[boot]\nkernel = vmlinux\n");
+	options.boot_files = vm.dir;
+}
+
+static int make_with(const char *id, const char *bundle, Google__Protobuf__Any *opaque)
+{
+	MESSAGE(CreateSandboxRequest) *q = pb_new(TYPE(create_sandbox_request));
+	static struct rpc r;
+
+	put_boot_files();
+	pb_str(&q->sandbox_id, id);
+	pb_str(&q->bundle_path, bundle);
+	pb_str(&q->netns_path, "/run/netns/x");
+	q->options = opaque;
+	ask(&r, "CreateSandbox", q, TYPE(create_sandbox_response));
+	return code_of(&r);
+}
+
+static int make(const char *id)
+{
+	return make_with(id, "/nowhere", NULL);
+}
+
+static struct rpc started;
+
+static int boot(const char *id)
+{
+	MESSAGE(StartSandboxRequest) *q = pb_new(TYPE(start_sandbox_request));
+
+	pb_str(&q->sandbox_id, id);
+	ask(&started, "StartSandbox", q, TYPE(start_sandbox_response));
+
+	int r = finish(&started);
+
+	/* Containers are given the fakes' devices. */
+	s->env = vm.env;
+	return r;
+}
+
+static void run_sandbox(void)
+{
+	ck_assert_int_eq(make("c1"), 0);
+	ck_assert_int_eq(boot("c1"), 0);
+	started.reply = pb_free(started.reply);
+}
+
+static int stop(const char *id, unsigned seconds)
+{
+	MESSAGE(StopSandboxRequest) *q = pb_new(TYPE(stop_sandbox_request));
+	static struct rpc r;
+
+	pb_str(&q->sandbox_id, id);
+	q->timeout_secs = seconds;
+	ask(&r, "StopSandbox", q, TYPE(stop_sandbox_response));
+	return code_of(&r);
+}
+
+static int end(const char *id)
+{
+	MESSAGE(ShutdownSandboxRequest) *q = pb_new(TYPE(shutdown_sandbox_request));
+	static struct rpc r;
+
+	pb_str(&q->sandbox_id, id);
+	ask(&r, "ShutdownSandbox", q, TYPE(shutdown_sandbox_response));
+	return code_of(&r);
+}
+
+static int ping(const char *id)
+{
+	MESSAGE(PingRequest) *q = pb_new(TYPE(ping_request));
+	static struct rpc r;
+
+	pb_str(&q->sandbox_id, id);
+	ask(&r, "PingSandbox", q, TYPE(ping_response));
+	return code_of(&r);
+}
+
+static void begin_sandbox_wait(struct rpc *r, const char *id)
+{
+	MESSAGE(WaitSandboxRequest) *q = pb_new(TYPE(wait_sandbox_request));
+
+	pb_str(&q->sandbox_id, id);
+	ask(r, "WaitSandbox", q, TYPE(wait_sandbox_response));
+	run_for(20);
+}
+
+static void expect_waited(struct rpc *r, unsigned status)
+{
+	ck_assert_int_eq(finish(r), 0);
+
+	const MESSAGE(WaitSandboxResponse) *reply = (const void *)r->reply;
+
+	ck_assert_uint_eq(reply->exit_status, status);
+	ck_assert_uint_ne(pb_time_ns(reply->exited_at), 0);
+	r->reply = pb_free(r->reply);
+}
+
+/* The caller frees the reply. */
+static MESSAGE(SandboxStatusResponse) * status_of_sandbox(bool verbose)
+{
+	MESSAGE(SandboxStatusRequest) *q = pb_new(TYPE(sandbox_status_request));
+	static struct rpc r;
+
+	pb_str(&q->sandbox_id, "c1");
+	q->verbose = verbose;
+	ask(&r, "SandboxStatus", q, TYPE(sandbox_status_response));
+	ck_assert_int_eq(finish(&r), 0);
+	return (void *)r.reply;
+}
+
+/* ---- Create ---- */
+
+START_TEST(a_sandbox_is_created_once_whatever_its_name)
+{
+	ck_assert_int_eq(make(""), -ERR_INVALID);
+	ck_assert_int_eq(make("c1"), 0);
+	ck_assert_int_eq(make("c1"), -ERR_EXISTS);
+	ck_assert_int_eq(make("c2"), -ERR_EXISTS);
+}
+END_TEST
+
+START_TEST(a_create_that_fails_can_be_repeated)
+{
+	fake_file("bundle/config.json", "{\"annotations\":{"
+					"\"io.microsoft.virtualmachine.computetopology.memory."
+					"sizeinmb\":\"much\"}}");
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
+	fake_file("bundle/config.json", "not JSON");
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
+	fake_file("bundle/config.json", "{\"annotations\":{"
+					"\"io.microsoft.virtualmachine.computetopology.memory."
+					"sizeinmb\":\"768\"}}");
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), 0);
+}
+END_TEST
+
+START_TEST(options_are_a_pod_s_configuration_or_anybody_s)
+{
+	static const char name[] = "runtime.v1.PodSandboxConfig";
+
+	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any_raw(name, "\xff\xff", 2)),
+			 -ERR_INVALID);
+	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any_raw("what.ever", "\xff", 1)), 0);
+}
+END_TEST
+
+START_TEST(a_pod_s_configuration_is_taken)
+{
+	Runtime__V1__PodSandboxConfig pod = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
+	static char name[] = "pod";
+
+	pod.hostname = name;
+	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any(&pod.base)), 0);
+}
+END_TEST
+
+/* ---- Start, Status, Platform, Ping, Metrics ---- */
+
+START_TEST(what_was_not_created_is_not_started_and_not_found)
+{
+	static struct rpc r;
+
+	ck_assert_int_eq(boot("c1"), -ERR_STATE);
+	ck_assert_int_eq(stop("c1", 0), -ERR_NOT_FOUND);
+	ck_assert_int_eq(ping("c1"), -ERR_NOT_FOUND);
+	begin_sandbox_wait(&r, "c1");
+	ck_assert_int_eq(code_of(&r), -ERR_NOT_FOUND);
+	ck_assert_int_eq(make("c1"), 0);
+	ck_assert_int_eq(boot("c2"), -ERR_NOT_FOUND);
+	ck_assert_int_eq(ping("c1"), -ERR_STATE);
+}
+END_TEST
+
+START_TEST(a_start_names_a_live_process_and_may_be_repeated)
+{
+	ck_assert_int_eq(make("c1"), 0);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(boot("c1"), 0);
+
+		const MESSAGE(StartSandboxResponse) *reply = (const void *)started.reply;
+
+		ck_assert_uint_eq(reply->pid, (unsigned)getpid());
+		ck_assert_uint_ne(pb_time_ns(reply->created_at), 0);
+		started.reply = pb_free(started.reply);
+	}
+}
+END_TEST
+
+START_TEST(a_status_tells_the_state_in_every_one)
+{
+	MESSAGE(SandboxStatusResponse) * status;
+
+	ck_assert_int_eq(make("c1"), 0);
+	status = status_of_sandbox(false);
+	ck_assert_str_eq(status->state, "SANDBOX_NOTREADY");
+	ck_assert_uint_ne(pb_time_ns(status->created_at), 0);
+	ck_assert_uint_eq(status->n_info, 0);
+	pb_free(status);
+	ck_assert_int_eq(boot("c1"), 0);
+	started.reply = pb_free(started.reply);
+	status = status_of_sandbox(true);
+	ck_assert_str_eq(status->sandbox_id, "c1");
+	ck_assert_str_eq(status->state, "SANDBOX_READY");
+	ck_assert_uint_eq(status->pid, (unsigned)getpid());
+	ck_assert_ptr_null(status->exited_at);
+	ck_assert_str_eq(pb_map_get(status, "info", "state"), "SANDBOX_READY");
+	ck_assert_str_ne(pb_map_get(status, "info", "pid"), "0");
+	ck_assert_str_eq(pb_map_get(status, "info", "networkSandboxPath"), "/run/netns/x");
+	pb_free(status);
+	ck_assert_int_eq(stop("c1", 0), 0);
+	status = status_of_sandbox(true);
+	ck_assert_str_eq(status->state, "SANDBOX_NOTREADY");
+	ck_assert_uint_ne(pb_time_ns(status->exited_at), 0);
+	pb_free(status);
+}
+END_TEST
+
+START_TEST(the_platform_is_the_guest_s)
+{
+	MESSAGE(PlatformRequest) *q = pb_new(TYPE(platform_request));
+	static struct rpc r;
+
+	ck_assert_int_eq(make("c1"), 0);
+	pb_str(&q->sandbox_id, "c1");
+	ask(&r, "Platform", q, TYPE(platform_response));
+	ck_assert_int_eq(finish(&r), 0);
+
+	const MESSAGE(PlatformResponse) *reply = (const void *)r.reply;
+
+	ck_assert_str_eq(reply->platform->os, "linux");
+	ck_assert_str_eq(reply->platform->architecture, "amd64");
+	r.reply = pb_free(r.reply);
+}
+END_TEST
+
+START_TEST(a_ping_asks_the_guest)
+{
+	run_sandbox();
+	ck_assert_int_eq(ping("c1"), 0);
+	vm.gone = true;
+	ck_assert_int_eq(ping("c1"), -ERR_UNAVAILABLE);
+}
+END_TEST
+
+START_TEST(metrics_are_what_the_vm_costs_the_host)
+{
+	MESSAGE(SandboxMetricsRequest) *q = pb_new(TYPE(sandbox_metrics_request));
+	Io__Containerd__Cgroups__V2__Metrics *m = NULL;
+	static struct rpc r;
+
+	run_sandbox();
+	pb_str(&q->sandbox_id, "c1");
+	ask(&r, "SandboxMetrics", q, TYPE(sandbox_metrics_response));
+	ck_assert_int_eq(finish(&r), 0);
+
+	const MESSAGE(SandboxMetricsResponse) *reply = (const void *)r.reply;
+
+	ck_assert_str_eq(reply->metrics->id, "c1");
+	ck_assert_uint_ne(pb_time_ns(reply->metrics->timestamp), 0);
+	ck_assert_int_eq(pb_any_unpack(reply->metrics->data,
+				       &io__containerd__cgroups__v2__metrics__descriptor, &m, NULL),
+			 0);
+	ck_assert_uint_gt(m->memory->usage, 4096);
+	pb_free(m);
+	r.reply = pb_free(r.reply);
+}
+END_TEST
+
+/* ---- members ---- */
+
+START_TEST(a_task_is_created_once_the_sandbox_runs)
+{
+	ck_assert_int_eq(make("c1"), 0);
+	ck_assert_int_eq(create("m1"), -ERR_STATE);
+	ck_assert_int_eq(boot("c1"), 0);
+	started.reply = pb_free(started.reply);
+	ck_assert_int_eq(create("m1"), 0);
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(a_stop_ends_tasks_and_waits_and_may_be_repeated)
+{
+	static struct rpc a, b;
+
+	run_sandbox();
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	begin_sandbox_wait(&a, "c1");
+	ck_assert(!a.done);
+	ck_assert_int_eq(stop("c1", 0), 0);
+	expect_waited(&a, 0);
+	ck_assert_ptr_null(strstr(fake_calls(&vm.f), "signal"));
+	ck_assert_int_eq(stop("c1", 0), 0);
+	begin_sandbox_wait(&b, "c1");
+	expect_waited(&b, 0);
+	ck_assert_int_eq(boot("c1"), -ERR_STATE);
+	ck_assert_uint_eq(dones, 0);
+}
+END_TEST
+
+START_TEST(a_stop_with_time_lets_the_tasks_end_first)
+{
+	run_sandbox();
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	ck_assert_int_eq(stop("c1", 1), 0);
+	ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f), "signal init 15;"));
+}
+END_TEST
+
+START_TEST(the_death_of_the_vm_answers_the_waits)
+{
+	static struct rpc r;
+
+	run_sandbox();
+	begin_sandbox_wait(&r, "c1");
+	vm_exited(vm_exited_arg);
+	expect_waited(&r, 0);
+}
+END_TEST
+
+START_TEST(a_sandbox_outlives_its_tasks_shutdown)
+{
+	run_sandbox();
+	ck_assert_int_eq(shut_down(), 0);
+	run_for(50);
+	ck_assert_uint_eq(dones, 0);
+	ck_assert_int_eq(ping("c1"), 0);
+	ck_assert_int_eq(end("c2"), -ERR_NOT_FOUND);
+	ck_assert_int_eq(end("c1"), 0);
+	run_for(100);
+	ck_assert_uint_eq(dones, 1);
+}
+END_TEST
+
+START_TEST(a_shutdown_after_a_create_that_failed_ends_the_shim)
+{
+	ck_assert_int_eq(end("c1"), 0);
+	run_for(100);
+	ck_assert_uint_eq(dones, 1);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+	tcase_add_test(t, a_sandbox_is_created_once_whatever_its_name);
+	tcase_add_test(t, a_create_that_fails_can_be_repeated);
+	tcase_add_test(t, options_are_a_pod_s_configuration_or_anybody_s);
+	tcase_add_test(t, a_pod_s_configuration_is_taken);
+	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
+	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);
+	tcase_add_test(t, a_status_tells_the_state_in_every_one);
+	tcase_add_test(t, the_platform_is_the_guest_s);
+	tcase_add_test(t, a_ping_asks_the_guest);
+	tcase_add_test(t, metrics_are_what_the_vm_costs_the_host);
+	tcase_add_test(t, a_task_is_created_once_the_sandbox_runs);
+	tcase_add_test(t, a_stop_ends_tasks_and_waits_and_may_be_repeated);
+	tcase_add_test(t, a_stop_with_time_lets_the_tasks_end_first);
+	tcase_add_test(t, the_death_of_the_vm_answers_the_waits);
+	tcase_add_test(t, a_sandbox_outlives_its_tasks_shutdown);
+	tcase_add_test(t, a_shutdown_after_a_create_that_failed_ends_the_shim);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("service sandbox");
+	TCase *t = tcase_create("sandbox");
+
+	tcase_add_checked_fixture(t, setup_without_vm, teardown);
+	tcase_set_timeout(t, 60);
+	add_tests(t);
+	suite_add_tcase(suite, t);
+
+	SRunner *r = srunner_create(suite);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}
