@@ -16,8 +16,8 @@
 #include "wire/pb.h"
 
 /*
- * The Sandbox service: containerd's sandboxer "shim", and clients that make a VM first and put their
- * pods into it. One sandbox is one VM.
+ * The Sandbox service: for containerd's sandboxer "shim", and for clients that make a VM first and
+ * put their pods into it. One sandbox is one VM.
  */
 
 enum { PING_SEC = 5 };

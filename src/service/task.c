@@ -43,8 +43,8 @@ static int read_spec(const char *bundle, struct json_object **ret, struct err *e
 	return r < 0 ? err_wrap(err, r, "%s", path) : 0;
 }
 
-/* The pod that a container belongs to: what CRI says, or that of the Sandbox API, or the container is
- * its own. */
+/* The pod that a container belongs to: what CRI says, or that of the Sandbox API, or the container
+ * is its own. */
 static int pod_of(const struct service *s, struct json_object *spec, const char *id,
 		  const char **ret, struct err *err)
 {
