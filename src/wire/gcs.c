@@ -406,6 +406,39 @@ const struct json_table gcs_mapped_directory_table =
 	TABLE("MappedDirectory", mapped_directory_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_ip_config
+static const struct json_field ip_config_fields[] = {
+	FIELD("IPAddress", JSON_STRING, address, OMIT),
+	FIELD("PrefixLength", JSON_U8, prefix_length, OMIT),
+};
+static const struct json_table ip_config_table = TABLE("IPConfig", ip_config_fields);
+#undef STRUCT
+
+#define STRUCT struct gcs_route
+static const struct json_field route_fields[] = {
+	FIELD("NextHop", JSON_STRING, next_hop, OMIT),
+	FIELD("DestinationPrefix", JSON_STRING, destination, OMIT),
+	FIELD("Metric", JSON_U16, metric, OMIT),
+};
+static const struct json_table route_table = TABLE("Route", route_fields);
+#undef STRUCT
+
+#define STRUCT struct gcs_network_adapter
+static const struct json_field network_adapter_fields[] = {
+	FIELD("NamespaceID", JSON_STRING, namespace_id, OMIT),
+	FIELD("ID", JSON_STRING, id, OMIT),
+	FIELD("MacAddress", JSON_STRING, mac, OMIT),
+	FIELD("DNSSuffix", JSON_STRING, dns_suffix, OMIT),
+	FIELD("DNSServerList", JSON_STRING, dns_servers, OMIT),
+	FIELD("EncapOverhead", JSON_U16, encap_overhead, OMIT),
+	FIELD("IPConfigs", JSON_ARRAY, ip_configs, OMIT, .sub = &ip_config_table,
+	      ITEMS(n_ip_configs)),
+	FIELD("Routes", JSON_ARRAY, routes, OMIT, .sub = &route_table, ITEMS(n_routes)),
+	FIELD("PolicyBasedRouting", JSON_BOOL, policy_routing, OMIT),
+};
+const struct json_table gcs_network_adapter_table = TABLE("Network", network_adapter_fields);
+#undef STRUCT
+
 #define STRUCT struct gcs_layer
 static const struct json_field layer_fields[] = { FIELD("Path", JSON_STRING, path, OMIT) };
 static const struct json_table layer_table = TABLE("Layer", layer_fields);

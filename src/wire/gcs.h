@@ -269,6 +269,29 @@ struct gcs_mapped_directory {
 	bool read_only;
 };
 
+struct gcs_ip_config {
+	char *address; /* IPAddress */
+	uint8_t prefix_length;
+};
+struct gcs_route {
+	char *next_hop; /* "0.0.0.0" or "::" for none */
+	char *destination; /* DestinationPrefix: "10.0.0.0/8" */
+	uint16_t metric;
+};
+struct gcs_network_adapter { /* Network; a Remove has the two ids only */
+	char *namespace_id;
+	char *id;
+	char *mac;
+	char *dns_suffix; /* search list, comma separated */
+	char *dns_servers; /* DNSServerList, comma separated */
+	uint16_t encap_overhead; /* what the MTU is lowered by */
+	struct gcs_ip_config *ip_configs;
+	size_t n_ip_configs;
+	struct gcs_route *routes;
+	size_t n_routes;
+	bool policy_routing; /* PolicyBasedRouting */
+};
+
 struct gcs_layer {
 	char *path;
 };
@@ -313,7 +336,8 @@ extern const struct json_table gcs_simple_request_table, gcs_reply_table,
 	gcs_wait_reply_table, gcs_signal_request_table, gcs_resize_request_table,
 	gcs_properties_request_table, gcs_properties_reply_table, gcs_stacks_reply_table,
 	gcs_modify_request_table, gcs_mapped_disk_table, gcs_scsi_device_table,
-	gcs_mapped_directory_table, gcs_combined_layers_table, gcs_constraints_table,
-	gcs_freezer_table, gcs_clock_table, gcs_exit_notification_table, gcs_oom_notification_table;
+	gcs_mapped_directory_table, gcs_network_adapter_table, gcs_combined_layers_table,
+	gcs_constraints_table, gcs_freezer_table, gcs_clock_table, gcs_exit_notification_table,
+	gcs_oom_notification_table;
 
 #endif

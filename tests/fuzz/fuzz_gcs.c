@@ -40,6 +40,7 @@ static const struct {
 	{ "MappedVirtualDisk", &gcs_mapped_disk_table },
 	{ "SCSIDevice", &gcs_scsi_device_table },
 	{ "MappedDirectory", &gcs_mapped_directory_table },
+	{ "Network", &gcs_network_adapter_table },
 	{ "CombinedLayers", &gcs_combined_layers_table },
 	{ "Freezer", &gcs_freezer_table },
 	{ "Clock", &gcs_clock_table },

@@ -288,6 +288,18 @@ START_TEST(settings_leave_out_zeroes)
 						       .read_only = true },
 		       "{\"MountPath\":\"/run/mounts/scsi/"
 		       "1_0_2\",\"Port\":564,\"ShareName\":\"0\",\"ReadOnly\":true}");
+	assert_encodes(&gcs_network_adapter_table,
+		       &(struct gcs_network_adapter){ .namespace_id = w,
+						      .id = share,
+						      .encap_overhead = 50,
+						      .ip_configs =
+							      &(struct gcs_ip_config){ share, 24 },
+						      .n_ip_configs = 1,
+						      .routes = &(struct gcs_route){ share, w, 7 },
+						      .n_routes = 1 },
+		       "{\"NamespaceID\":\"W\",\"ID\":\"0\",\"EncapOverhead\":50,\"IPConfigs\":"
+		       "[{\"IPAddress\":\"0\",\"PrefixLength\":24}],\"Routes\":[{\"NextHop\":"
+		       "\"0\",\"DestinationPrefix\":\"W\",\"Metric\":7}]}");
 	assert_encodes(&gcs_combined_layers_table,
 		       &(struct gcs_combined_layers){ .container_id = w,
 						      .root_path = path,
