@@ -301,7 +301,8 @@ static CO int make_guest_container(struct container *c, struct json_object *spec
 		.schema = { .major = 2, .minor = 1 },
 		.bundle = bundle,
 		.spec = spec,
-		.scratch = c->rootfs.scratch_dir ? c->rootfs.scratch_dir : scratch,
+		/* The guest removes it with the container. */
+		.scratch = c->rootfs.scratch_is_own ? c->rootfs.scratch_dir : scratch,
 	};
 	uint64_t t0 = time_mono();
 	int r = c->env->ops->create(c->env->guest, c->id, &config, err);

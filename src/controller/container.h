@@ -78,7 +78,7 @@ extern const struct container_ops container_guest_ops;
  * @work_dir:	host directory (in the sandbox's run directory) below which rootfs mounts are made:
  *		<work_dir>/<id>/rootfs
  * @scratch_dir: host directory for scratch images (on disk): <scratch_dir>/<id>.img
- * @scratch_bytes: size of a new scratch image
+ * @scratch_bytes: size of a new scratch image, unless the container asks for another
  * @namespace, @run_dir: for logging drivers, see struct logger_env
  */
 struct container_env {

@@ -22,6 +22,10 @@
 #include "wire/gcs.h"
 #include "wire/json.h"
 
+#define SCRATCH_SIZE_ANNOTATION "io.microsoft.container.storage.rootfs.size-gb"
+
+enum { SCRATCH_GIB_MAX = 16 << 10 }; /* ext4's largest */
+
 /* ---- on the host ---- */
 
 static CO int make_images(const struct rootfs_plan *plan, struct err *err)
@@ -75,12 +79,29 @@ static char *scratch_dir_of(const char *disk, const char *pod, const char *id)
 	return str_printf("%s/scratch/%s/%s", disk, pod, id);
 }
 
+/* What the container asks for, else what is configured. */
+static uint64_t scratch_bytes(const struct container_env *env,
+			      const struct container_request *request)
+{
+	const char *text =
+		json_get_str(json_get(request->spec, "annotations", NULL), SCRATCH_SIZE_ANNOTATION);
+	uint64_t gib;
+
+	if (!text)
+		return env->scratch_bytes;
+	if (str_u64(text, &gib) >= 0 && gib > 0 && gib <= SCRATCH_GIB_MAX)
+		return gib << 30;
+	log_warn("annotation %s: %s is no size in GiB (1 to %d): ignored", SCRATCH_SIZE_ANNOTATION,
+		 text, SCRATCH_GIB_MAX);
+	return env->scratch_bytes;
+}
+
 static CO int map_scratch(struct rootfs *r, const struct container_env *env, const char *id,
 			  const char *pod, struct err *err)
 {
 	_cleanup_free_ char *image = str_printf("%s/%s.img", env->scratch_dir, id);
 	const char *path;
-	int k = host_make_scratch(image, env->scratch_bytes, err);
+	int k = host_make_scratch(image, r->scratch_bytes, err);
 
 	if (k < 0)
 		return k;
@@ -95,6 +116,7 @@ static CO int map_scratch(struct rootfs *r, const struct container_env *env, con
 	if (k < 0)
 		return err_wrap(err, k, "scratch disk");
 	r->scratch_dir = scratch_dir_of(path, pod, id);
+	r->scratch_is_own = true;
 	return 0;
 }
 
@@ -268,6 +290,7 @@ static int place_layers(struct rootfs *r, const struct rootfs_plan *plan, char *
 		k = plan_place(plan->root, points, n, &r->guest_path, err);
 	if (k >= 0 && plan->writable)
 		k = plan_place(plan->writable, points, n, &writable, err);
+	r->scratch_is_own = plan->per_container;
 	if (k >= 0 && writable)
 		r->scratch_dir = plan->per_container ? scratch_dir_of(writable, pod, id)
 						     : TAKE_PTR(writable);
@@ -296,6 +319,7 @@ CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const c
 	if (k < 0)
 		return k;
 	r->read_only = plan.read_only;
+	r->scratch_bytes = scratch_bytes(env, request);
 	if (plan.form == PLAN_BUNDLE)
 		return prepare_bundle_root(r, env, id, pod, request, err);
 	if (plan.form == PLAN_DISKS)

@@ -3,6 +3,7 @@
 #define LCOW_CONTROLLER_ROOTFS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/uuid.h"
 #include "loop/co.h"
@@ -28,7 +29,11 @@ struct err;
  * @disks:	reservations of the images' disks
  * @scratch:	reservation of the scratch disk
  * @layers:	guest paths of the lower layers, top-most first
+ * @scratch_bytes: size of a scratch disk, if it needs one: what its annotation
+ *		io.microsoft.container.storage.rootfs.size-gb says, or the configuration
  * @scratch_dir: guest path of the directory with upper and work; NULL when there is none
+ * @scratch_is_own: it was made for this container and goes with it, where other writable layers are
+ *		the client's
  * @combined:	CombinedLayers was done
  * @guest_path:	what root.path becomes
  * @read_only:	what root.readonly becomes, where it is true
@@ -40,7 +45,9 @@ struct rootfs {
 	char **disks;
 	char scratch[UUID_LEN + 1];
 	char **layers;
+	uint64_t scratch_bytes;
 	char *scratch_dir;
+	bool scratch_is_own;
 	bool combined;
 	bool read_only;
 	char *guest_path;

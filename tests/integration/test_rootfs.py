@@ -8,9 +8,9 @@ import struct
 import subprocess
 import tempfile
 
-from lcowtest import image, ttrpc
+from lcowtest import debs, image, settings, ttrpc
 from lcowtest.case import DirectCase, only_lcow
-from lcowtest.direct import oci_spec
+from lcowtest.direct import Sandbox, oci_spec
 
 PROBE = 'cat /etc/layer && echo changed > /etc/layer && cat /etc/layer && dd if=/dev/zero of=/big bs=1M count=4 2>/dev/null' \
         ' && rm /big && mkdir /new && ls -d /new'
@@ -169,6 +169,12 @@ class Chains(ImageCase):
         # The snapshot goes on in another VM, as after a restart.
         self.assertEqual(self.output(rootfs, 'sh', '-c', 'cat /etc/layer /kept; ls /only'), 'new\nx\n2\n')
 
+    def test_a_writable_layer_in_a_directory_of_its_image_is_kept(self):
+        rootfs = chain(self.layers(1), image.ext4(self.path('rw.img')))
+        rootfs[-1]['options'] = [o.replace('{{ mount 0 }}', '{{ mount 0 }}/c') for o in rootfs[-1]['options']]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', 'cat /etc/layer; echo x > /kept'), 'layer 1\n')
+        self.assertEqual(self.output(rootfs, 'cat', '/kept'), 'x\n')
+
     def test_a_chain_without_a_writable_layer_is_a_read_only_root(self):
         out = self.output(chain(self.layers(2)), 'sh', '-c', 'cat /etc/layer; echo x 2>/dev/null > /x || echo refused')
         self.assertEqual(out, 'layer 2\nrefused\n')
@@ -242,16 +248,35 @@ class Chains(ImageCase):
         # Nor is it another VM's: QEMU locks it.
         self.refused(rootfs, 'rw.img', 2)
 
-    def refused_second(self, box, rootfs, text):
-        """Another container of the same sandbox."""
+    def second(self, box, rootfs, *command, **fields):
+        """Create another container, "second", in the same sandbox."""
         bundle = self.path('second')
         os.makedirs(bundle + '/rootfs')
         with open(bundle + '/config.json', 'w') as f:
-            json.dump(oci_spec('second', 'true', annotations={
+            json.dump(oci_spec('second', *command, annotations={
                 'io.kubernetes.cri.container-type': 'container', 'io.kubernetes.cri.sandbox-id': box.id}), f)
+        box.client.call('Create', id='second', bundle=bundle, rootfs=rootfs, limit=box.limit, **fields)
+
+    def refused_second(self, box, rootfs, text):
         with self.assertRaises(ttrpc.RpcError) as caught:
-            box.client.call('Create', id='second', bundle=bundle, rootfs=rootfs, limit=box.limit)
+            self.second(box, rootfs, 'true')
         self.assertIn(text, str(caught.exception))
+
+    def test_layers_that_two_containers_have_are_one_disk_each(self):
+        layers = self.layers(2)
+        name = self.new_id('p')
+        box = Sandbox(self.bed, name, oci_spec(name, 'sleep', '1000', annotations={
+            'io.kubernetes.cri.container-type': 'sandbox', 'io.kubernetes.cri.sandbox-id': name}))
+        self.addCleanup(box.close)
+        box.start_shim()
+        box.create(rootfs=chain(layers, image.ext4(self.path('1.img'))))
+        self.second(box, chain(layers, image.ext4(self.path('2.img'))), 'sh', '-c', 'cat /etc/layer; ls /sys/block | grep -c sd',
+                    **box.stdio('stdout'))
+        box.call('Start', id='second', limit=box.limit)
+        box.call('Wait', id='second', limit=box.limit)
+        # Three layers, and a writable one of each.
+        self.assertEqual(box.streams['stdout'].finish(), b'layer 2\n5\n')
+        box.call('Delete', id='second', limit=box.limit)
 
 
 @only_lcow('they are disks')
@@ -291,6 +316,46 @@ class Images(ImageCase):
             box.call('Wait', limit=box.limit)
             box.shutdown()
         self.assertEqual(sum(len(files) for _, _, files in os.walk(self.bed.lcow.scratch_dir)), 0)
+
+
+    def test_the_size_of_the_scratch_disk_is_what_the_container_asks_for(self):
+        spec = oci_spec('size', 'sh', '-c', 'df -k / | tail -1', annotations={
+            'io.microsoft.container.storage.rootfs.size-gb': '3'})
+        kib = int(self.output(self.bed.bind(), spec=spec).split()[1])
+        self.assertTrue(2.7 * 2**20 < kib < 3.1 * 2**20, kib)
+
+
+@only_lcow('it is a disk')
+class XfsImages(ImageCase):
+    """What a devmapper snapshotter with fs_type = xfs gives."""
+
+    DEBS = [debs.Deb('xfsprogs', 'bookworm'), debs.Deb('liburcu8', 'bookworm')]
+
+    def setUp(self):
+        with open(os.path.join(settings.BOOT_FILES, 'manifest.txt')) as f:
+            if '/xfs.ko' not in f.read():
+                self.skipTest('the boot files were not made with --module xfs')
+        super().setUp()
+
+    def test_an_xfs_image_is_written_in_place(self):
+        top, libraries = (debs.unpacked(deb) for deb in self.DEBS)
+        path = self.path('root.xfs')
+        with open(path, 'wb') as f:
+            f.truncate(320 << 20)
+        done = subprocess.run([top + '/sbin/mkfs.xfs', '-q', path], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                              env={'LD_LIBRARY_PATH': libraries + '/usr/lib/x86_64-linux-gnu'})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        mounted = subprocess.run(['mount', '-t', 'xfs', '-o', 'loop', path, '/mnt'], capture_output=True, text=True,
+                                 stdin=subprocess.DEVNULL)
+        if mounted.returncode:
+            self.skipTest('this kernel has no xfs: ' + mounted.stderr)
+        try:
+            shutil.copytree(self.bed.root, '/mnt', symlinks=True, dirs_exist_ok=True)
+        finally:
+            subprocess.run(['umount', '/mnt'], check=True, stdin=subprocess.DEVNULL)
+        rootfs = [{'type': 'xfs', 'source': path, 'options': ['nouuid']}]
+        self.assertEqual(self.output(rootfs, 'sh', '-c', PROBE), 'lower\nchanged\n/new\n')
+        self.assertEqual(self.output(rootfs, 'cat', '/etc/layer'), 'changed\n')
 
 
 @only_lcow('hcsshim\'s own')

@@ -304,6 +304,7 @@ START_TEST(a_chain_is_disks_that_the_guest_stacks)
 	ck_assert_str_eq(rootfs.guest_path, "/run/gcs/pods/p1/c1/rootfs");
 	ck_assert(!rootfs.read_only);
 	ck_assert_ptr_null(rootfs.scratch_image);
+	ck_assert(!rootfs.scratch_is_own);
 	ck_assert_int_eq(run(uncombine_and_release), 0);
 	ck_assert_str_eq(fake_calls(&vm.f),
 			 "take apart /run/gcs/pods/p1/c1/rootfs;unmount 0:2;eject 0:2;detach 0:2;"
@@ -321,7 +322,7 @@ START_TEST(a_chain_without_a_writable_layer_gets_a_scratch_disk)
 				     "combine /run/mounts/scsi/0_1_0:/run/mounts/scsi/0_2_0 at "
 				     "/run/gcs/pods/p1/c1/rootfs on "
 				     "/run/mounts/scsi/0_3_0/scratch/p1/c1;"));
-	ck_assert(rootfs.read_only);
+	ck_assert(rootfs.read_only && rootfs.scratch_is_own);
 	release_all();
 }
 END_TEST
@@ -454,6 +455,7 @@ START_TEST(hcsshims_layers_share_their_scratch_between_containers)
 			 "attach 0:1 scratch.vhdx rw;mount 0:1 ensure;"
 			 "combine /run/mounts/scsi/0_0_2:/run/mounts/scsi/0_0_1 at "
 			 "/run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;");
+	ck_assert(rootfs.scratch_is_own);
 	release_all();
 	ck_assert(fake_exists("scratch.vhdx"));
 }
@@ -751,6 +753,31 @@ START_TEST(the_scratch_image_is_formatted_where_the_host_can)
 }
 END_TEST
 
+static const struct {
+	const char *size;
+	uint64_t bytes;
+} sizes[] = {
+	{ "2", 2ull << 30 },   { "16384", 16ull << 40 }, { "0", 16 << 20 },
+	{ "16385", 16 << 20 }, { "x", 16 << 20 },        { "", 16 << 20 },
+};
+
+START_TEST(a_container_may_ask_for_a_scratch_of_another_size)
+{
+	_cleanup_free_ char *image = str_printf("%s/scratch/c1.img", vm.dir);
+	struct json_object *annotations = json_object_new_object();
+	struct stat st;
+
+	set_root("rootfs");
+	json_object_object_add(annotations, "io.microsoft.container.storage.rootfs.size-gb",
+			       json_object_new_string(sizes[_i].size));
+	json_object_object_add(request.spec, "annotations", annotations);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_int_eq(stat(image, &st), 0);
+	ck_assert_uint_eq((uint64_t)st.st_size, sizes[_i].bytes);
+	release_all();
+}
+END_TEST
+
 START_TEST(a_scratch_image_of_the_same_name_is_never_overwritten)
 {
 	fake_file("scratch/c1.img", "somebody else's");
@@ -823,6 +850,8 @@ int main(void)
 	tcase_add_loop_test(t, a_failure_after_the_mount_takes_the_mount_back, 0, 5);
 	tcase_add_test(t, a_vm_that_is_gone_leaves_nothing_on_the_host);
 	tcase_add_test(t, the_scratch_image_is_formatted_where_the_host_can);
+	tcase_add_loop_test(t, a_container_may_ask_for_a_scratch_of_another_size, 0,
+			    ARRAY_SIZE(sizes));
 	tcase_add_test(t, a_scratch_image_of_the_same_name_is_never_overwritten);
 	tcase_add_test(t, a_release_that_fails_goes_on_with_the_rest_and_can_be_repeated);
 	suite_add_tcase(s, t);
