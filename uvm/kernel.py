@@ -79,6 +79,10 @@ class Modules:
                     order.append(each)
         return order
 
+    def aliases(self, name):
+        """Patterns of the PCI devices that a module drives."""
+        return [value for key, value in self._info(name) if key == "alias" and value.startswith("pci:")]
+
     def closure(self, names):
         """These modules, less those built into the kernel, and all that they require; sorted."""
         unknown = [n for n in names if n not in self.paths and n not in self.builtin]
@@ -87,9 +91,12 @@ class Modules:
         loadable = [n for n in names if n in self.paths]
         return sorted({each for n in loadable for each in [*self.requires(n), n]})
 
+    def _info(self, name):
+        items = Elf(self.body(name)).section(".modinfo").decode().split("\0")
+        return [item.partition("=")[::2] for item in items]
+
     def _direct(self, name):
-        info = Elf(self.body(name)).section(".modinfo").decode().split("\0")
-        fields = [item.partition("=")[::2] for item in info]
+        fields = self._info(name)
         hard = [n for key, value in fields if key == "depends" for n in value.split(",") if n]
         # Nothing in the guest answers the kernel's request for a module, so what would be requested
         # is loaded before: a "pre" softdep that names a checksum means its portable implementation.

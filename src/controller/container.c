@@ -14,6 +14,8 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "controller/device/share.h"
+#include "controller/device/vpci.h"
+#include "controller/devices.h"
 #include "controller/mounts.h"
 #include "controller/resources.h"
 #include "controller/rootfs.h"
@@ -47,6 +49,7 @@ _Static_assert(ARRAY_SIZE(moves) == CONTAINER_STATE_END, "a row for each state")
  * @in_guest:	the guest knows it
  * @claim:	what its limits ask of the VM
  * @share_ids:	reservations of its mounts
+ * @device_ids:	reservations of its PCI devices
  * @metrics:	the last ones that the guest gave
  * @processes:	exec id → struct process; init is ""
  */
@@ -61,6 +64,7 @@ struct container {
 	struct claim claim;
 	struct rootfs rootfs;
 	char **share_ids;
+	char **device_ids;
 	bool in_guest;
 	char *metrics;
 	struct map processes;
@@ -180,6 +184,7 @@ struct container *container_free(struct container *c)
 	claim_release(&c->claim);
 	rootfs_drop_host(&c->rootfs);
 	strv_free(c->share_ids);
+	strv_free(c->device_ids);
 	free(c->bundle);
 	free(c->metrics);
 	free(c->id);
@@ -203,29 +208,43 @@ static int no_process(const struct container *c, const char *exec_id, struct err
 
 /* ---- releasing ---- */
 
-static CO int release_shares(struct container *c, struct err *err)
+/* Gives up each of @ids, with the controller's unmap; those that fail are left, and the first
+ * failure is told. */
+static CO int release_each(char ***ids,
+			   CO int (*unmap)(void *ctrl, const char *id, struct err *err), void *ctrl,
+			   struct err *err)
 {
 	char **left = NULL;
 	int first = 0;
 
-	for (char **id = c->share_ids; id && *id; id++) {
+	for (char **id = *ids; id && *id; id++) {
 		struct err other = { 0 };
-		int r = share_unmap(c->env->shares, *id, first < 0 ? &other : err);
+		int r = unmap(ctrl, *id, first < 0 ? &other : err);
 
 		if (r < 0) {
 			strv_add(&left, *id);
 			first = first < 0 ? first : r;
 		}
 	}
-	strv_free(c->share_ids);
-	c->share_ids = left;
+	strv_free(*ids);
+	*ids = left;
 	return first;
 }
 
+static CO int unmap_share(void *shares, const char *id, struct err *err)
+{
+	return share_unmap(shares, id, err);
+}
+
+static CO int unmap_device(void *vpci, const char *id, struct err *err)
+{
+	return vpci_unmap(vpci, id, err);
+}
+
 /*
- * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks and
- * shares. What was released is forgotten at once, so that a repeated call goes on where this one
- * failed. Independent steps go on after a failure.
+ * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks, shares
+ * and devices. What was released is forgotten at once, so that a repeated call goes on where this
+ * one failed. Independent steps go on after a failure.
  */
 static CO int release_resources(struct container *c, struct err *err)
 {
@@ -245,8 +264,10 @@ static CO int release_resources(struct container *c, struct err *err)
 	}
 	r = rootfs_release(&c->rootfs, c->env, err);
 
-	int k = release_shares(c, r < 0 ? &other : err);
+	int k = release_each(&c->share_ids, unmap_share, c->env->shares, r < 0 ? &other : err);
 
+	r = r < 0 ? r : k;
+	k = release_each(&c->device_ids, unmap_device, c->env->vpci, r < 0 ? &other : err);
 	return r < 0 ? r : k;
 }
 
@@ -332,6 +353,8 @@ static CO int build(struct container *c, const struct container_request *request
 				       json_object_new_boolean(true));
 	if (r >= 0)
 		r = mounts_map(c->env->shares, spec, &c->share_ids, err);
+	if (r >= 0)
+		r = devices_map(c->env->vpci, spec, &c->device_ids, err);
 	if (r >= 0)
 		r = make_guest_container(c, spec, err);
 	return r;

@@ -16,6 +16,7 @@ struct json_object;
 struct scsi;
 struct shares;
 struct sizing;
+struct vpci;
 
 /*
  * Linux container controller: host resources, the guest's container, its processes.
@@ -87,6 +88,7 @@ struct container_env {
 	void *guest;
 	struct scsi *scsi;
 	struct shares *shares;
+	struct vpci *vpci;
 	struct sizing *sizing;
 	const char *work_dir;
 	const char *scratch_dir;

@@ -15,6 +15,7 @@
 #include "controller/clock.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/device/vpci.h"
 #include "controller/sizing.h"
 #include "controller/vm_devices.h"
 #include "guest/guest.h"
@@ -58,6 +59,7 @@ struct vm {
 	struct vm_devices devices;
 	struct scsi *scsi;
 	struct shares *shares;
+	struct vpci *vpci;
 	struct sizing *sizing;
 	struct clock *clock;
 	enum vm_state state;
@@ -200,6 +202,7 @@ struct vm *vm_free(struct vm *vm)
 	sizing_free(vm->sizing);
 	scsi_free(vm->scsi);
 	shares_free(vm->shares);
+	vpci_free(vm->vpci);
 	guest_free(vm->devices.guest);
 	vmm_free(vm->devices.vmm);
 	free(vm);
@@ -242,6 +245,7 @@ CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_
 		return r;
 	vm->scsi = scsi_new(&vm_devices_scsi_ops, &vm->devices);
 	vm->shares = shares_new(&vm_devices_share_ops, &vm->devices, deny_writable_shares);
+	vm->vpci = vpci_new(&vm_devices_vpci_ops, &vm->devices);
 	vm->sizing = sizing_new(&vm_devices_sizing_ops, &vm->devices,
 				cfg->max_memory_mb ? cfg->max_memory_mb : cfg->memory_mb,
 				cfg->max_cpus ? cfg->max_cpus : cfg->cpus);
@@ -435,6 +439,11 @@ struct scsi *vm_scsi(struct vm *vm)
 struct shares *vm_shares(struct vm *vm)
 {
 	return vm->shares;
+}
+
+struct vpci *vm_vpci(struct vm *vm)
+{
+	return vm->vpci;
 }
 
 struct sizing *vm_sizing(struct vm *vm)

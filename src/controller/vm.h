@@ -14,6 +14,7 @@ struct scsi;
 struct shares;
 struct sizing;
 struct vm_config;
+struct vpci;
 
 /*
  * VM controller: owns one VM, its guest connection and its device controllers; one per shim.
@@ -102,10 +103,14 @@ struct vm_stats {
 /** vm_get_stats() - Return: 0; -ERR_STATE unless Running */
 int vm_get_stats(const struct vm *vm, struct vm_stats *ret, struct err *err);
 
-/** vm_guest(), vm_scsi(), vm_shares() - NULL before vm_create(); they live until vm_free() */
+/**
+ * vm_guest(), vm_scsi(), vm_shares(), vm_vpci() - NULL before vm_create(); they live until
+ * vm_free()
+ */
 struct guest *vm_guest(struct vm *vm);
 struct scsi *vm_scsi(struct vm *vm);
 struct shares *vm_shares(struct vm *vm);
+struct vpci *vm_vpci(struct vm *vm);
 /** vm_sizing() - likewise; how large the VM is for its containers */
 struct sizing *vm_sizing(struct vm *vm);
 /** vm_sync_clock() - tell the guest the time of day again, soon */

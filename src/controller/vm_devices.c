@@ -10,9 +10,11 @@
 #include "base/str.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/device/vpci.h"
 #include "controller/sizing.h"
 #include "controller/vm.h"
 #include "guest/guest.h"
+#include "vmm/pci_host.h"
 #include "vmm/vmm.h"
 #include "wire/gcs.h"
 
@@ -142,6 +144,53 @@ const struct share_ops vm_devices_share_ops = {
 	.remove = share_remove,
 	.mount = share_mount,
 	.unmount = share_unmount,
+};
+
+/* ---- PCI devices ---- */
+
+_Static_assert(VPCI_PATH_MAX == (int)VM_PCI_PATH_MAX, "one kind of path");
+
+static CO int vpci_add(void *ctx, const char *guid, const struct vpci_device *device,
+		       char ret_path[VPCI_PATH_MAX], struct err *err)
+{
+	struct vm_devices *d = ctx;
+	const struct vmm_pci want = { .id = guid, .device = device->id, .vf = device->vf };
+
+	if (!guest_has(d->guest, GCS_EXT_PCI))
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "the agent in the VM looks for PCI devices on a VMBus only, which "
+			       "the VM does not have");
+	return vmm_pci_add(d->vmm, &want, ret_path, err);
+}
+
+static CO int vpci_await(void *ctx, const char *guid, const char *path, struct err *err)
+{
+	struct vm_devices *d = ctx;
+	_cleanup_free_ char *own_guid = mem_strdup(guid);
+	_cleanup_free_ char *own_path = mem_strdup(path);
+	struct gcs_vpci_device device = { .vmbus_guid = own_guid, .pci_path = own_path };
+
+	return guest_modify(d->guest, NULL, "Add", "VPCIDevice", &gcs_vpci_device_table, &device,
+			    err);
+}
+
+static CO int vpci_remove(void *ctx, const char *guid, struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return torn_down(vmm_pci_remove(d->vmm, guid, err));
+}
+
+static int vpci_members(void *ctx, unsigned group, char ***ret, struct err *err)
+{
+	return pci_host_group("", group, ret, err);
+}
+
+const struct vpci_ops vm_devices_vpci_ops = {
+	.add = vpci_add,
+	.await = vpci_await,
+	.remove = vpci_remove,
+	.group = vpci_members,
 };
 
 /* ---- size ---- */

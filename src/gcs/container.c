@@ -19,6 +19,7 @@
 #include "gcs/layers.h"
 #include "gcs/mounts.h"
 #include "gcs/oom.h"
+#include "gcs/pci.h"
 #include "gcs/process.h"
 #include "gcs/reaper.h"
 #include "loop/worker.h"
@@ -125,6 +126,9 @@ static int create(struct container *c, struct json_object *spec, struct err *err
 
 	if (r < 0)
 		return err_sys(err, r, "mkdir %s", c->bundle);
+	r = pci_add_nodes(c->agent, spec, err);
+	if (r < 0)
+		return r;
 	r = spec_prepare(spec, c->id, c->bundle, &c->facts, err);
 	if (r < 0)
 		return r;

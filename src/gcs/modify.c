@@ -14,6 +14,7 @@
 #include "gcs/disk.h"
 #include "gcs/layers.h"
 #include "gcs/memory.h"
+#include "gcs/pci.h"
 #include "gcs/scsi.h"
 #include "gcs/share.h"
 #include "wire/gcs.h"
@@ -52,6 +53,7 @@ MODIFY(remove_device, eject)
 MODIFY(add_share, share_add)
 MODIFY(remove_share, share_remove)
 MODIFY(add_layers, layers_add)
+MODIFY(add_pci, pci_add)
 MODIFY(remove_layers, layers_remove)
 MODIFY(update_clock, set_clock)
 MODIFY(update_pods_limit, set_pods_limit)
@@ -69,11 +71,11 @@ static const struct resource {
 	{ "SCSIDevice", &gcs_scsi_device_table, NULL, remove_device },
 	{ "MappedDirectory", &gcs_mapped_directory_table, add_share, remove_share },
 	{ "CombinedLayers", &gcs_combined_layers_table, add_layers, remove_layers },
+	{ "VPCIDevice", &gcs_vpci_device_table, add_pci },
 	{ "Clock", &gcs_clock_table, .update = update_clock, .extension = GCS_EXT_CLOCK },
 	{ "PodCgroupMemoryLimit", &no_settings, .update = update_pods_limit },
 	{ "VPMemDevice" },
 	{ "Network" },
-	{ "VPCIDevice" },
 	{ "SecurityPolicy" },
 	{ "SecurityPolicyFragment" },
 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -133,6 +134,28 @@ int modules_order(struct modules *m, const char *name, char ***ret, struct err *
 		return 0;
 	}
 	return err_set(err, -ERR_NOT_FOUND, "kernel module %s is not in %s", name, m->dir);
+}
+
+char *modules_by_alias(struct modules *m, const char *modalias)
+{
+	_cleanup_free_ char *path = str_printf("%s/modules.alias", m->dir);
+	_cleanup_free_ char *text = NULL;
+	char *rest;
+
+	if (str_empty(modalias) || file_read(path, INDEX_MAX, &text, NULL) < 0)
+		return NULL;
+	rest = text;
+	for (char *line; (line = strsep(&rest, "\n"));) {
+		char *pattern = str_starts(line, "alias ") ? line + strlen("alias ") : NULL;
+		char *name = pattern ? strchr(pattern, ' ') : NULL;
+
+		if (!name)
+			continue;
+		*name++ = '\0';
+		if (fnmatch(pattern, modalias, 0) == 0)
+			return mem_strdup(name);
+	}
+	return NULL;
 }
 
 /*

@@ -41,6 +41,13 @@ int modules_order(struct modules *m, const char *name, char ***ret, struct err *
 int modules_load(struct modules *m, const char *name, struct err *err);
 
 /**
+ * modules_by_alias() - the module that drives a device, by modules.alias (see modules.alias(5))
+ * @modalias:	"pci:v00001B36d00000010sv…"
+ * Return: its name, NULL when this image has none; the caller frees it
+ */
+char *modules_by_alias(struct modules *m, const char *modalias);
+
+/**
  * modules_need() - the same from a coroutine, for several modules in turn; the loop goes on
  * meanwhile
  * @names:	NULL-terminated

@@ -199,7 +199,8 @@ static const char *set_user(void *to, const char *value)
 
 /**
  * struct key - a row of the configuration
- * @host_only:	start and delete must agree on it: only the host's file may set it
+ * @host_only:	start and delete must agree on it, or it is the operator's to allow: only the host's
+ *		file may set it
  */
 struct key {
 	const char *name;
@@ -231,6 +232,7 @@ static const struct key keys[] = {
 	ROW("max_cpus", set_cpus, max_cpus, false),
 	ROW("qemu_user", set_user, qemu_uid, false),
 	ROW("deny_writable_shares", set_bool, deny_writable_shares, false),
+	ROW("emulated_devices", set_bool, emulated_devices, true),
 };
 
 /**

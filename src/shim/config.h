@@ -17,7 +17,7 @@ struct err;
  *
  * The host's file is $LCOW_CONFIG, or /etc/lcow/lcow.conf, or nothing. A file or text named by
  * runtime options is read over it and may set anything but @run_dir and @scratch_dir, which start
- * and delete must agree on.
+ * and delete must agree on, and @emulated_devices.
  */
 struct shim_config {
 	char *run_dir; /* "/run/lcow": a sandbox's run directory lies below */
@@ -38,6 +38,7 @@ struct shim_config {
 	uid_t qemu_uid; /* qemu_user = lcow-qemu | 65534 | root: a name or a number */
 	gid_t qemu_gid;
 	bool deny_writable_shares;
+	bool emulated_devices; /* for tests */
 };
 
 /** shim_config_init() - the defaults */

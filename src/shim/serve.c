@@ -146,6 +146,7 @@ static void fill_options(struct serving *s)
 			.uid = c->qemu_uid,
 			.gid = c->qemu_gid,
 			.probe_cache = s->probe_cache,
+			.emulated_devices = c->emulated_devices,
 		},
 	};
 }

@@ -146,21 +146,21 @@ static int gone_or(int r, const struct err *e, const char *absent)
 	return r == -EREMOTEIO && strstr(e->text, absent) ? 0 : r;
 }
 
-CO static int device_remove(struct vmm *v, const struct names *n, struct slot *s, struct err *err)
+CO int device_unplug(struct vmm *v, const char *device, struct co_event *gone, struct err *err)
 {
 	CO_LIMIT(UNPLUG_USEC);
 	struct err e = { 0 };
 	int r;
 
 	/* Before the command: the event may overtake its answer. */
-	co_event_clear(&s->gone);
-	r = vmm_call(v, "device_del", one_text("id", n->device), -EBADF, &e);
+	co_event_clear(gone);
+	r = vmm_call(v, "device_del", one_text("id", device), -EBADF, &e);
 	if (r == -EREMOTEIO && strstr(e.text, "not found"))
 		return 0;
 	/* An earlier attempt that was given up may still be under way. */
 	if (r < 0 && !(r == -EREMOTEIO && strstr(e.text, "in the process of unplug")))
 		return err_copy(err, &e), r;
-	r = co_event_wait(&s->gone);
+	r = co_event_wait(gone);
 	if (r == 0 && v->dead)
 		return err_set(err, -ERR_UNAVAILABLE, "the VM has ended");
 	return r < 0 ? err_sys(err, r, "wait until it is unplugged") : 0;
@@ -176,7 +176,7 @@ CO static int slot_undo(struct vmm *v, const struct names *n, struct slot *s, st
 	int r;
 
 	if (s->step == SLOT_DEVICE) {
-		r = device_remove(v, n, s, err);
+		r = device_unplug(v, n->device, &s->gone, err);
 		if (r < 0)
 			return r;
 		s->step = SLOT_NODE;

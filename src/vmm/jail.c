@@ -181,7 +181,7 @@ int jail_add(struct jail *j, const char *path, enum jail_bind how, struct err *e
 	return 0;
 }
 
-static void link_add(struct jail *j, const char *path, const char *to)
+void jail_add_link(struct jail *j, const char *path, const char *to)
 {
 	if (parents_add(j, path) && !step_find(j, path))
 		step_add(j, path, false)->link = mem_strdup(to);
@@ -198,7 +198,7 @@ int jail_add_system(struct jail *j, struct err *err)
 
 		if (n > 0) {
 			to[n] = '\0';
-			link_add(j, beside[i], to);
+			jail_add_link(j, beside[i], to);
 		} else if (access(beside[i], F_OK) == 0) {
 			r = jail_add(j, beside[i], JAIL_READ_ONLY, err);
 		}
@@ -274,7 +274,7 @@ static int step_make(const struct step *s)
 	}
 	if (!s->bind)
 		return 0;
-	/* The shares bring those along that are there already; nothing else has a reason to. */
+	/* Those bring along what is mounted there already; nothing else has a reason to. */
 	if (mount(s->path, s->target, NULL, MS_BIND | (s->how == JAIL_SHARES ? MS_REC : 0), NULL) <
 	    0)
 		return -errno;

@@ -48,6 +48,9 @@ static inline void jail_freep(struct jail **j)
  */
 int jail_add(struct jail *j, const char *path, enum jail_bind how, struct err *err);
 
+/** jail_add_link() - make a symlink @path (absolute) that points @to */
+void jail_add_link(struct jail *j, const char *path, const char *to);
+
 /**
  * jail_add_system() - what a program and its libraries need: /usr, the links or directories beside
  * it, the linker's cache

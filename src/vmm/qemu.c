@@ -106,6 +106,7 @@ static void on_ended(struct child *c, int status, void *arg)
 	log_debug("QEMU %d has ended, status %d", (int)child_pid(c), child_status_code(status));
 	v->dead = true;
 	disk_end(v);
+	pci_end(v);
 	v->turns = SETTLE_TURNS;
 	v->settle = loop_timer_new(SETTLE_USEC, on_settled, v);
 }
@@ -130,8 +131,10 @@ static void on_event(const char *event, struct json_object *data, void *arg)
 	struct json_object *o;
 
 	if (str_eq(event, "DEVICE_DELETED")) {
-		if (json_object_object_get_ex(data, "device", &o))
+		if (json_object_object_get_ex(data, "device", &o)) {
 			disk_event(v, json_object_get_string(o));
+			pci_event(v, json_object_get_string(o));
+		}
 	} else if (str_eq(event, "SHUTDOWN")) {
 		if (json_object_object_get_ex(data, "reason", &o))
 			snprintf(v->reason, sizeof(v->reason), "%s", json_object_get_string(o));
@@ -160,6 +163,10 @@ static int qemu_jail(struct vmm *v, struct jail **ret, char **ret_program, struc
 		r = jail_add(j, v->boot.initrd, JAIL_READ_ONLY, err);
 	if (r == 0 && v->boot.virtio_shares)
 		r = jail_add(j, v->shares, JAIL_SHARES, err);
+	if (r == 0)
+		r = jail_add(j, v->vfio, JAIL_SHARES, err);
+	if (r == 0)
+		jail_add_link(j, "/dev/vfio", v->vfio);
 	/* virtio-mem asks for it, and warns when it gets no answer. */
 	if (r == 0 && access(HUGE_PAGE_SIZE, F_OK) == 0)
 		r = jail_add(j, HUGE_PAGE_SIZE, JAIL_READ_ONLY, err);

@@ -15,11 +15,10 @@ enum {
 	SLOT_BALLOON = 0x05,
 	SLOT_SHARES = 0x06,
 	SLOT_SCSI = 0x08, /* to 0x0b */
-	SLOT_PORTS = 0x10, /* eight functions */
+	SLOT_PORTS = VM_PCI_PORTS_SLOT, /* eight functions */
 };
 
-/* The first port is for memory (resize.c). */
-enum { ROOT_PORTS = 8 };
+enum { ROOT_PORTS = VM_PCI_FIRST + VM_PCI_PORTS };
 
 /**
  * opt_value() - a value within a QEMU option list, where a comma is written twice; the caller frees

@@ -71,6 +71,7 @@ static void config_copy(struct vmm *v, const struct vm_config *cfg)
 	v->cfg.log_level = mem_strdup(cfg->log_level);
 	v->cfg.probe_cache = mem_strdup(cfg->probe_cache);
 	v->shares = str_printf("%s/shares", cfg->run_dir);
+	v->vfio = str_printf("%s/vfio", cfg->run_dir);
 }
 
 static void config_drop(struct vmm *v)
@@ -84,6 +85,7 @@ static void config_drop(struct vmm *v)
 	free((char *)(uintptr_t)v->cfg.log_level);
 	free((char *)(uintptr_t)v->cfg.probe_cache);
 	free(v->shares);
+	free(v->vfio);
 }
 
 static struct vmm *vmm_alloc(const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg)
@@ -101,6 +103,7 @@ static struct vmm *vmm_alloc(const struct vm_config *cfg, void (*on_exit)(void *
 	for (unsigned i = 0; i < VM_SCSI_CONTROLLERS; i++)
 		for (unsigned j = 0; j < VM_SCSI_LUNS; j++)
 			co_event_init(&v->slots[i][j].gone);
+	pci_init(v);
 	return v;
 }
 
@@ -129,6 +132,8 @@ CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *ar
 		r = transport_open(&v->cfg, &v->channel, &v->channel_fd, err);
 	if (r == 0)
 		r = shares_init(v->shares, err);
+	if (r == 0)
+		r = shares_init(v->vfio, err);
 	if (r < 0)
 		return err_wrap(err, r, "VM %s", cfg->id);
 	*ret = TAKE_PTR(v);
@@ -200,6 +205,7 @@ struct vmm *vmm_free(struct vmm *v)
 	tail_fini(&v->console);
 	tail_fini(&v->messages);
 	shares_fini(v->shares);
+	shares_fini(v->vfio);
 	transport_clean(&v->cfg);
 	/* The records last: whatever they name is gone now. */
 	for (size_t i = 0; i < ARRAY_SIZE(left); i++) {

@@ -14,6 +14,9 @@ struct err;
 
 enum { VM_SCSI_CONTROLLERS = 4, VM_SCSI_LUNS = 64 };
 
+/* PCI devices that a VM takes at a time, and the room for where its guest finds one. */
+enum { VM_PCI_PORTS = 7, VM_PCI_PATH_MAX = 32 };
+
 /* Memory grows by multiples of what Linux's virtio-mem driver takes at once. */
 enum { VM_MEMORY_STEP_MB = 4 };
 
@@ -42,6 +45,7 @@ enum vm_transport {
  * @uid, @gid:	whom QEMU runs as (0: root, then with the capabilities that a share needs and no
  *		others)
  * @probe_cache: file that keeps the accelerator's verdict; NULL for none
+ * @emulated_devices: vmm_pci_add() takes QEMU's own devices
  * @wall_ns:	time of day that the agent is told, nanoseconds since 1970; 0: the time of
  *		vmm_start()
  */
@@ -63,6 +67,7 @@ struct vm_config {
 	uid_t uid;
 	gid_t gid;
 	const char *probe_cache;
+	bool emulated_devices;
 	uint64_t wall_ns;
 };
 
@@ -197,6 +202,37 @@ CO int vmm_share_add(struct vmm *v, const char *name, const char *path, const ch
 		     bool read_only, struct err *err);
 /** vmm_share_remove() - take it away; retryable; absent, or the VM gone, is success */
 CO int vmm_share_remove(struct vmm *v, const char *name, struct err *err);
+
+/**
+ * struct vmm_pci - a PCI device for vmm_pci_add()
+ * @id:		its name in this VM, a UUID
+ * @device:	PCI address on the host, "0000:3b:00.0"; or "emulated:" and one of edu, nvme,
+ *		pci-testdev: a device of QEMU's own, when the VM's configuration allows it
+ * @vf:		virtual function of it to take, negative for itself; of emulated devices any
+ */
+struct vmm_pci {
+	const char *id;
+	const char *device;
+	int vf;
+};
+
+/**
+ * vmm_pci_add() - hot plug a PCI device
+ * @ret_path:	where the guest finds it: functions from the root bus down, "10.3/00.0"
+ *
+ * A device of the host must be bound to vfio-pci: see pci_host.h. QEMU is allowed to lock all of
+ * the VM's memory, and gets the node of the device's IOMMU group.
+ *
+ * Return: 0; -ERR_EXHAUSTED when VM_PCI_PORTS devices are there; -ERR_INVALID for what is no
+ * device; -ERR_STATE when the host lacks something, which the text tells
+ */
+CO int vmm_pci_add(struct vmm *v, const struct vmm_pci *want, char ret_path[VM_PCI_PATH_MAX],
+		   struct err *err);
+/**
+ * vmm_pci_remove() - unplug and wait until guest and QEMU have let go of it; retryable; absent, or
+ * the VM gone, is success
+ */
+CO int vmm_pci_remove(struct vmm *v, const char *id, struct err *err);
 
 /** vmm_free() - QEMU must have ended (else it is killed); NULL is fine; Return: NULL */
 struct vmm *vmm_free(struct vmm *v);

@@ -2,6 +2,8 @@
 #ifndef LCOW_VMM_VMM_PRIV_H
 #define LCOW_VMM_VMM_PRIV_H
 
+#include "base/uuid.h"
+#include "vmm/pci_host.h"
 #include "vmm/tail.h"
 #include "vmm/vmm.h"
 
@@ -27,10 +29,36 @@ struct slot {
 	struct co_event gone;
 };
 
+/* The root ports are functions of one slot; the first is for memory (resize.c). */
+enum { VM_PCI_FIRST = 1, VM_PCI_PORTS_SLOT = 0x10 };
+
+/** enum port_step - as enum slot_step */
+enum port_step { PORT_EMPTY, PORT_NODES, PORT_DEVICE };
+
+/**
+ * struct pci_port - a root port for a hot-plugged device
+ * @id:		of the device
+ * @by_vfio:	it is @host, and not one of QEMU's own
+ * @busy:	an operation is under way
+ * @left:	its add failed and could not be undone; nobody knows of it any more
+ * @gone:	set by DEVICE_DELETED
+ */
+struct pci_port {
+	enum port_step step;
+	char id[UUID_LEN + 1];
+	struct pci_host host;
+	bool by_vfio;
+	bool busy;
+	bool left;
+	struct co_event gone;
+};
+
 /**
  * struct vmm - one QEMU
  * @cfg:	accel and transport resolved; its strings are copies
  * @shares:	<run_dir>/shares
+ * @vfio:	<run_dir>/vfio, the jail's /dev/vfio
+ * @host_root:	what stands before the host's /sys and /dev: "" but in tests
  * @channel_fd:	what QEMU inherits as the channel, -EBADF once it has
  * @daemon:	vhost-device-vsock, NULL without
  * @daemon_lost: it ended before QEMU did, with exit status @daemon_code
@@ -49,6 +77,8 @@ struct vmm {
 	void (*on_exit)(void *arg);
 	void *arg;
 	char *shares;
+	char *vfio;
+	const char *host_root;
 	struct channel *channel;
 	int channel_fd;
 	struct child *child;
@@ -69,6 +99,7 @@ struct vmm {
 	bool dead;
 	struct co_event ended;
 	struct slot slots[VM_SCSI_CONTROLLERS][VM_SCSI_LUNS];
+	struct pci_port ports[VM_PCI_PORTS];
 };
 
 /**
@@ -102,6 +133,19 @@ static inline bool vm_memory_shared(const struct vm_config *cfg)
 {
 	return cfg->transport == VM_TRANSPORT_VHOST_USER_VSOCK;
 }
+
+/**
+ * device_unplug() - have a device removed and wait until it is; what QEMU does not know (any more)
+ * is gone
+ * @gone:	what DEVICE_DELETED sets
+ */
+CO int device_unplug(struct vmm *v, const char *device, struct co_event *gone, struct err *err);
+
+/** pci_init() - no port is taken */
+void pci_init(struct vmm *v);
+/** pci_event(), pci_end() - as disk_event() and disk_end() */
+void pci_event(struct vmm *v, const char *device);
+void pci_end(struct vmm *v);
 
 /** disk_event() - take note of a device that has been unplugged */
 void disk_event(struct vmm *v, const char *device);

@@ -395,6 +395,14 @@ static const struct json_field mapped_disk_fields[] = {
 const struct json_table gcs_mapped_disk_table = TABLE("MappedVirtualDisk", mapped_disk_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_vpci_device
+static const struct json_field vpci_device_fields[] = {
+	FIELD("VMBusGUID", JSON_STRING, vmbus_guid, OMIT),
+	FIELD("PCIPath", JSON_STRING, pci_path, OMIT),
+};
+const struct json_table gcs_vpci_device_table = TABLE("VPCIDevice", vpci_device_fields);
+#undef STRUCT
+
 #define STRUCT struct gcs_mapped_directory
 static const struct json_field mapped_directory_fields[] = {
 	FIELD("MountPath", JSON_STRING, mount_path, OMIT),

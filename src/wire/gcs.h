@@ -63,6 +63,7 @@ enum gcs_type {
 #define GCS_EXT_FREEZER "Freezer" /* a resource of containers: freeze and thaw */
 #define GCS_EXT_DEVICES "DiskDevices" /* MappedVirtualDisk.Devices */
 #define GCS_EXT_CLOCK "Clock" /* a resource of the UVM: the time of day */
+#define GCS_EXT_PCI "PCIPath" /* VPCIDevice.PCIPath, in a VM without VMBus */
 
 /** gcs_response() - type of the response to a request type, known or not */
 static inline uint32_t gcs_response(uint32_t request)
@@ -261,6 +262,12 @@ struct gcs_mapped_disk { /* MappedVirtualDisk */
 	size_t n_devices;
 };
 
+/* VPCIDevice; PCIPath is ours: GCS_EXT_PCI */
+struct gcs_vpci_device {
+	char *vmbus_guid; /* VMBusGUID: its name in the windows.devices of specs */
+	char *pci_path; /* PCIPath: functions from the root bus down, "10.3/00.0" */
+};
+
 /* MappedDirectory; Port absent: below the VM's virtio-9p export root (ours) */
 struct gcs_mapped_directory {
 	char *mount_path;
@@ -337,7 +344,7 @@ extern const struct json_table gcs_simple_request_table, gcs_reply_table,
 	gcs_properties_request_table, gcs_properties_reply_table, gcs_stacks_reply_table,
 	gcs_modify_request_table, gcs_mapped_disk_table, gcs_scsi_device_table,
 	gcs_mapped_directory_table, gcs_network_adapter_table, gcs_combined_layers_table,
-	gcs_constraints_table, gcs_freezer_table, gcs_clock_table, gcs_exit_notification_table,
-	gcs_oom_notification_table;
+	gcs_constraints_table, gcs_freezer_table, gcs_clock_table, gcs_vpci_device_table,
+	gcs_exit_notification_table, gcs_oom_notification_table;
 
 #endif

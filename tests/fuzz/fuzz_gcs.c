@@ -44,6 +44,7 @@ static const struct {
 	{ "CombinedLayers", &gcs_combined_layers_table },
 	{ "Freezer", &gcs_freezer_table },
 	{ "Clock", &gcs_clock_table },
+	{ "VPCIDevice", &gcs_vpci_device_table },
 };
 
 static void check_settings(const struct gcs_modify_request *q)

@@ -9,6 +9,7 @@
 #include "controller/container.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/device/vpci.h"
 #include "controller/fixture.h"
 #include "wire/gcs.h"
 #include "wire/json.h"
@@ -128,6 +129,42 @@ static const struct share_ops fake_share_ops = {
 	fake_share_remove,
 	fake_share_mount,
 	fake_share_unmount,
+};
+
+/* ---- PCI devices ---- */
+
+static CO int fake_pci_add(void *ctx, const char *guid, const struct vpci_device *device,
+			   char ret_path[VPCI_PATH_MAX], struct err *err)
+{
+	strcpy(ret_path, "10.1/00.0");
+	return fake_call(&vm.f, err, "add %s %d", device->id, device->vf);
+}
+
+static CO int fake_pci_await(void *ctx, const char *guid, const char *path, struct err *err)
+{
+	return fake_call(&vm.f, err, "await");
+}
+
+static CO int fake_pci_remove(void *ctx, const char *guid, struct err *err)
+{
+	return fake_call(&vm.f, err, "remove");
+}
+
+/* There is group 17. */
+static int fake_pci_group(void *ctx, unsigned group, char ***ret, struct err *err)
+{
+	if (group != 17)
+		return err_set(err, -ERR_INVALID, "no group %u", group);
+	strv_add(ret, "0000:3b:00.0");
+	strv_add(ret, "0000:3b:00.1");
+	return 0;
+}
+
+static const struct vpci_ops fake_vpci_ops = {
+	fake_pci_add,
+	fake_pci_await,
+	fake_pci_remove,
+	fake_pci_group,
 };
 
 /* ---- the guest ---- */
@@ -354,6 +391,7 @@ static inline void fake_vm_init(void)
 		.process_ops = &fake_process_ops,
 		.scsi = scsi_new(&fake_scsi_ops, NULL),
 		.shares = shares_new(&fake_share_ops, NULL, false),
+		.vpci = vpci_new(&fake_vpci_ops, NULL),
 		.work_dir = vm.work,
 		.scratch_dir = vm.scratch,
 		.scratch_bytes = 16 << 20,
@@ -369,6 +407,7 @@ static inline void fake_vm_free(void)
 	ck_assert_uint_eq(vm.live_processes, 0);
 	scsi_free(vm.env.scsi);
 	shares_free(vm.env.shares);
+	vpci_free(vm.env.vpci);
 	for (unsigned i = 0; i < vm.n_processes; i++)
 		free(vm.processes[i]);
 	fake_free(&vm.f);
@@ -383,6 +422,7 @@ static inline void fake_nothing_reserved(void)
 {
 	ck_assert_uint_eq(scsi_in_use(vm.env.scsi), 0);
 	ck_assert_uint_eq(shares_in_use(vm.env.shares), 0);
+	ck_assert_uint_eq(vpci_in_use(vm.env.vpci), 0);
 	ck_assert(!fake_exists("scratch/c1.img"));
 	ck_assert(!fake_exists("work/c1"));
 }

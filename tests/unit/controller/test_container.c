@@ -12,7 +12,8 @@ static const char spec_text[] =
 	"{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"%s/"
 	"volume\",\"options\":[\"rbind\",\"rw\"]},"
 	"{\"destination\":\"/f\",\"type\":\"bind\",\"source\":\"%s/"
-	"file\",\"options\":[\"rbind\",\"ro\"]}]}";
+	"file\",\"options\":[\"rbind\",\"ro\"]}],"
+	"\"windows\":{\"devices\":[{\"idType\":\"vpci\",\"id\":\"3b:00.0\"}]}}";
 
 #define COMBINE \
 	"combine /run/mounts/plan9/0 at /run/gcs/pods/p1/c1/rootfs on " \
@@ -20,8 +21,18 @@ static const char spec_text[] =
 
 /* What Create and Delete ask for, in order; the fault tests fail each in turn. */
 static const char *const create_calls[] = {
-	"share 0 rootfs ro", "mount 0", "attach 0:0 c1.img rw",  "mount 0:0 ensure", COMBINE,
-	"share 1 volume rw", "mount 1", "share 2 file of %s ro", "mount 2",          "create c1",
+	"share 0 rootfs ro",
+	"mount 0",
+	"attach 0:0 c1.img rw",
+	"mount 0:0 ensure",
+	COMBINE,
+	"share 1 volume rw",
+	"mount 1",
+	"share 2 file of %s ro",
+	"mount 2",
+	"add 0000:3b:00.0 -1",
+	"await",
+	"create c1",
 };
 static const char *const delete_calls[] = {
 	"take apart /run/gcs/pods/p1/c1/rootfs",
@@ -35,6 +46,7 @@ static const char *const delete_calls[] = {
 	"unshare 1",
 	"unmount 2",
 	"unshare 2",
+	"remove",
 };
 
 static struct container *c;

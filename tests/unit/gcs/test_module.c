@@ -70,7 +70,26 @@ START_TEST(a_missing_index_is_named)
 }
 END_TEST
 
+START_TEST(a_module_is_found_by_the_alias_of_its_device)
+{
+	tmpdir_write("modules.alias", "# Aliases\n"
+				      "alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n"
+				      "alias pci:v*d*sv*sd*bc01sc08i02* nvme\n");
+	struct modules *m = modules_open(tmpdir), *none = modules_open("/nonexistent");
+	_cleanup_free_ char *found =
+		modules_by_alias(m, "pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02");
+
+	ck_assert_str_eq(found, "nvme");
+	ck_assert_ptr_null(
+		modules_by_alias(m, "pci:v00001234d000011E8sv00001AF4sd00001100bc00scFFi00"));
+	ck_assert_ptr_null(modules_by_alias(m, ""));
+	ck_assert_ptr_null(modules_by_alias(none, "pci:v"));
+	modules_free(m);
+	modules_free(none);
+}
+END_TEST
+
 TMPDIR_MAIN("gcs module", dependencies_come_first_in_the_reverse_order_of_the_file,
 	    dashes_and_underscores_are_the_same, a_longer_name_is_another_module,
 	    a_module_that_is_built_in_needs_nothing, an_unknown_module_is_named,
-	    a_missing_index_is_named)
+	    a_missing_index_is_named, a_module_is_found_by_the_alias_of_its_device)

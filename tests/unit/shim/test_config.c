@@ -117,11 +117,17 @@ START_TEST(a_value_over_200_bytes_is_whole)
 }
 END_TEST
 
-START_TEST(directories_that_delete_must_know_are_the_hosts_to_set)
+START_TEST(what_delete_must_know_and_what_is_for_tests_are_the_hosts_to_set)
 {
 	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\nrun_dir = /r\n", false, &err),
 			 -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "host's configuration"));
+	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\nemulated_devices = true\n", false,
+					  &err),
+			 -ERR_INVALID);
+	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\nemulated_devices = true\n", true, &err),
+			 0);
+	ck_assert(c.emulated_devices);
 	ck_assert_int_eq(shim_config_text(&c, "x", "[lcow]\ncpus = 2\n", false, &err), 0);
 }
 END_TEST
@@ -284,7 +290,7 @@ int main(void)
 	tcase_add_loop_test(t, what_is_wrong_is_said_with_its_line, 0, ARRAY_SIZE(bad));
 	tcase_add_test(t, a_VM_may_grow_to_the_size_of_the_host_and_never_starts_above_it);
 	tcase_add_test(t, a_value_over_200_bytes_is_whole);
-	tcase_add_test(t, directories_that_delete_must_know_are_the_hosts_to_set);
+	tcase_add_test(t, what_delete_must_know_and_what_is_for_tests_are_the_hosts_to_set);
 	tcase_add_test(t, the_table_of_runtime_options_is_TOML_without_a_section);
 	tcase_add_test(t, a_mistake_in_runtime_options_is_named);
 	tcase_add_test(t, options_of_another_type_are_none_of_ours);

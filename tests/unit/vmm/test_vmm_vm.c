@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -253,6 +254,77 @@ static void growth(void)
 START_TEST(memory_and_CPUs_are_plugged_into_a_jailed_QEMU)
 {
 	run(growth);
+}
+END_TEST
+
+#define GPU "0000:65:00.0"
+
+static void host_file(const char *name, const char *text)
+{
+	_cleanup_free_ char *path = str_printf("%s/host%s", dir, name);
+	_cleanup_free_ char *parent = mem_strdup(path);
+
+	*strrchr(parent, '/') = '\0';
+	ck_assert_int_eq(dir_make(parent, 0755), 0);
+	text_put(path, text);
+}
+
+static void host_link(const char *name, const char *to)
+{
+	_cleanup_free_ char *path = str_printf("%s/host/sys/bus/pci/devices/" GPU "/%s", dir, name);
+
+	ck_assert_int_eq(symlink(to, path), 0);
+}
+
+static void host_node(const char *name)
+{
+	_cleanup_free_ char *path = str_printf("%s/host/dev/vfio/%s", dir, name);
+
+	ck_assert_int_eq(mknod(path, S_IFCHR | 0600, makedev(1, 3)), 0);
+}
+
+/* A GPU in group 18, whose nodes are no VFIO nodes, as a look at them shows. */
+static char *make_host(void)
+{
+	host_file("/sys/bus/pci/devices/" GPU "/class", "0x030000\n");
+	host_file("/sys/kernel/iommu_groups/18/devices/" GPU, "");
+	host_link("driver", "../../../../bus/pci/drivers/vfio-pci");
+	host_link("iommu_group", "../../../../kernel/iommu_groups/18");
+	host_file("/dev/vfio/x", "");
+	host_node("vfio");
+	host_node("18");
+	return str_printf("%s/host", dir);
+}
+
+static void vfio(void)
+{
+	const struct vmm_pci gpu = { .id = "g", .device = "65:00.0", .vf = -1 };
+	_cleanup_free_ char *host = make_host(), *limits = NULL, *text = NULL;
+	_cleanup_free_ char *common = NULL, *group = NULL;
+	char path[VM_PCI_PATH_MAX];
+
+	boot_vm();
+	vm->host_root = host;
+	common = of_qemu("root/dev/vfio/vfio");
+	group = of_qemu("root/dev/vfio/18");
+	ck_assert_int_lt(access(common, F_OK), 0);
+	ck_assert_int_eq(vmm_pci_add(vm, &gpu, path, &err), -EREMOTEIO);
+	ck_assert_msg(strstr(err.text, "group 18 status"), "%s", err.text);
+	ck_assert_int_eq(access(common, F_OK), 0);
+	ck_assert_int_lt(access(group, F_OK), 0);
+	limits = of_qemu("limits");
+	text = text_get(limits);
+	/* 256 MiB, and one GiB. */
+	ck_assert_msg(strstr(text, "Max locked memory         1342177280") ||
+			      strstr(err.text, "LimitMEMLOCK"),
+		      "%s: %s", err.text, text);
+	ck_assert_uint_eq(vm->ports[0].step, PORT_EMPTY);
+	ck_assert_int_eq(vmm_terminate(vm), 0);
+}
+
+START_TEST(a_jailed_QEMU_can_open_the_VFIO_nodes_of_what_it_is_given)
+{
+	run(vfio);
 }
 END_TEST
 
@@ -561,9 +633,13 @@ START_TEST(QEMU_dies_with_its_shim)
 		usleep(10000);
 	}
 	/* A shim's mounts end with its namespace; here that is this process's. */
-	_cleanup_free_ char *left = str_printf("%s/shares", run_dir);
+	static const char *const names[] = { "shares", "vfio" };
 
-	ck_assert_int_eq(umount2(left, MNT_DETACH), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *left = str_printf("%s/%s", run_dir, names[i]);
+
+		ck_assert_int_eq(umount2(left, MNT_DETACH), 0);
+	}
 	run(life);
 }
 END_TEST
@@ -589,6 +665,7 @@ int main(void)
 	tcase_add_test(tc, QEMU_sees_only_what_it_was_handed_and_has_few_privileges);
 	tcase_add_test(tc, as_root_QEMU_has_no_more_capabilities);
 	tcase_add_test(tc, memory_and_CPUs_are_plugged_into_a_jailed_QEMU);
+	tcase_add_test(tc, a_jailed_QEMU_can_open_the_VFIO_nodes_of_what_it_is_given);
 	tcase_add_test(tc, many_disks_come_and_go_at_once_and_QEMU_lets_go_of_their_files);
 	tcase_add_test(tc, a_disk_that_cannot_be_added_leaves_its_LUN_free);
 	tcase_add_test(tc, shares_appear_in_QEMU_s_namespace_with_their_flags);

@@ -376,6 +376,9 @@ START_TEST(the_settings_and_the_notification_of_extensions_have_their_shape)
 	assert_encodes(&gcs_freezer_table, &(struct gcs_freezer){ 0 }, "{\"Frozen\":false}");
 	assert_encodes(&gcs_clock_table, &(struct gcs_clock){ .unix_ns = 1700000000000000001 },
 		       "{\"UnixNanoseconds\":1700000000000000001}");
+	assert_encodes(&gcs_vpci_device_table,
+		       &(struct gcs_vpci_device){ .vmbus_guid = w, .pci_path = os },
+		       "{\"VMBusGUID\":\"W\",\"PCIPath\":\"Linux\"}");
 	assert_encodes(&gcs_oom_notification_table,
 		       &(struct gcs_oom_notification){ .base = { w, NULL }, .kills = 2 },
 		       BASE ",\"OomKills\":2}");
