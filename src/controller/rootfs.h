@@ -23,6 +23,10 @@ struct err;
  * writable layer gets a scratch disk. A root that is read-only has one as well: the guest's runtime
  * makes its mount points in it.
  *
+ * A writable image as the whole root is shared by those containers of a VM that name it, as in
+ * hcsshim; a writable layer is one container's, and the guest refuses it to a second. To another VM
+ * QEMU's lock refuses both.
+ *
  * @host_mount:	mount point on the host, NULL for none
  * @scratch_image: image file on the host, NULL for none
  * @share:	reservation of the shared directory, "" for none

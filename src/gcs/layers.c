@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gcs/layers.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <sys/mount.h>
@@ -16,6 +17,7 @@
 #include "gcs/container.h"
 #include "gcs/module.h"
 #include "gcs/mounts.h"
+#include "loop/worker.h"
 #include "wire/gcs.h"
 
 /* Below the scratch path: what the bundle is bound to. Its presence under a bundle tells that we
@@ -79,12 +81,39 @@ static bool inside(const char *dir, const char *path)
 	return strncmp(dir, path, n) == 0 && (path[n] == '/' || !path[n]);
 }
 
+int layers_empty_bundle(const char *bundle)
+{
+	DIR *d = opendir(bundle);
+
+	if (!d)
+		return -errno;
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		_cleanup_free_ char *path = str_printf("%s/%s", bundle, e->d_name);
+
+		if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, "..") &&
+		    !str_eq(e->d_name, BUNDLE_MARK))
+			dir_remove(path);
+	}
+	closedir(d);
+	return 0;
+}
+
+static int empty_fn(void *arg)
+{
+	const char *const *bundle = arg;
+
+	return layers_empty_bundle(*bundle);
+}
+
 int layers_release_bundle(const char *bundle, struct err *err)
 {
 	_cleanup_free_ char *mark = str_printf("%s/" BUNDLE_MARK, bundle);
 
 	if (access(mark, F_OK) < 0)
 		return 0;
+	/* The disk may be the client's and outlive the VM: a spec holds what is nobody's business.
+	 */
+	worker_call(empty_fn, &bundle);
 	return mount_undo(bundle, false, err);
 }
 

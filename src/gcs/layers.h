@@ -30,8 +30,17 @@ CO int layers_add(struct agent *a, const struct gcs_combined_layers *l, struct e
  */
 CO int layers_remove(struct agent *a, const struct gcs_combined_layers *l, struct err *err);
 
-/** layers_release_bundle() - undo the bind mount of a bundle, if layers_add() made one */
+/**
+ * layers_release_bundle() - empty a bundle and undo its bind mount, if layers_add() made one
+ */
 CO int layers_release_bundle(const char *bundle, struct err *err);
+
+/**
+ * layers_empty_bundle() - remove what is in a bundle, but not what is mounted in it, nor the mark
+ * that layers_add() left, so that its release can be repeated
+ * Return: 0 or negative errno
+ */
+int layers_empty_bundle(const char *bundle);
 
 /**
  * layers_remove_pod_dir() - remove the directory above a V2 bundle

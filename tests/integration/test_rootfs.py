@@ -102,6 +102,13 @@ def digest(path):
         return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
+def in_ext4(path, directory):
+    """Names in a directory of an image."""
+    out = subprocess.run(['debugfs', '-R', 'ls -p ' + directory, path], check=True, capture_output=True, text=True,
+                         stdin=subprocess.DEVNULL).stdout
+    return {line.split('/')[5] for line in out.splitlines() if line.startswith('/')} - {''}
+
+
 def partitioned(path, images):
     """A disk with an MBR whose partitions hold these images."""
     first, at = bytearray(512), 2048
@@ -166,6 +173,7 @@ class Chains(ImageCase):
         rootfs = chain(self.layers(3), rw)
         out = self.output(rootfs, 'sh', '-c', 'cat /etc/layer; ls /only; echo new > /etc/layer; rm /only/3; echo x > /kept')
         self.assertEqual(out, 'layer 3\n2\n3\n')
+        self.assertEqual(in_ext4(rw, '/bundle'), {'.', '..', '.lcow-bundle-on-scratch'})
         # The snapshot goes on in another VM, as after a restart.
         self.assertEqual(self.output(rootfs, 'sh', '-c', 'cat /etc/layer /kept; ls /only'), 'new\nx\n2\n')
 

@@ -228,6 +228,26 @@ START_TEST(an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk)
 }
 END_TEST
 
+START_TEST(two_containers_of_a_vm_share_a_writable_image)
+{
+	_cleanup_free_ char *image = make_image("image");
+	static struct rootfs first;
+
+	set_mount("ext4", image);
+	ck_assert_int_eq(run(prepare), 0);
+	first = rootfs;
+	rootfs = (struct rootfs){ 0 };
+	fake_calls(&vm.f);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+	ck_assert_str_eq(rootfs.guest_path, first.guest_path);
+	ck_assert_int_eq(run(uncombine_and_release), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+	rootfs = first;
+	release_all();
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static const struct {
@@ -822,6 +842,7 @@ int main(void)
 	tcase_add_loop_test(t, a_root_that_is_no_directory_is_refused, 0, ARRAY_SIZE(bad_roots));
 	tcase_add_loop_test(t, an_image_is_a_disk_and_a_read_only_one_gets_a_scratch_disk, 0,
 			    ARRAY_SIZE(images));
+	tcase_add_test(t, two_containers_of_a_vm_share_a_writable_image);
 	tcase_add_loop_test(t, other_forms_are_refused_by_name, 0, ARRAY_SIZE(refused));
 	tcase_add_test(t, a_chain_is_disks_that_the_guest_stacks);
 	tcase_add_test(t, a_chain_without_a_writable_layer_gets_a_scratch_disk);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gcs/layers.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 #include "base/err.h"
 #include "tmpdir.h"
 #include "wire/gcs.h"
@@ -83,7 +86,25 @@ START_TEST(an_upper_directory_belongs_to_one_overlay)
 }
 END_TEST
 
+START_TEST(a_bundle_is_emptied_but_for_the_mark)
+{
+	_cleanup_free_ char *config = str_printf("%s/config.json", tmpdir);
+	_cleanup_free_ char *below = str_printf("%s/d", tmpdir);
+	_cleanup_free_ char *mark = str_printf("%s/.lcow-bundle-on-scratch", tmpdir);
+
+	tmpdir_write("config.json", "{}");
+	tmpdir_write("d/e/f", "1");
+	tmpdir_write(".lcow-bundle-on-scratch", "");
+	ck_assert_int_eq(layers_empty_bundle(tmpdir), 0);
+	ck_assert_int_lt(access(config, F_OK), 0);
+	ck_assert_int_lt(access(below, F_OK), 0);
+	ck_assert_int_eq(access(mark, F_OK), 0);
+	ck_assert_int_eq(layers_empty_bundle("/nonexistent"), -ENOENT);
+}
+END_TEST
+
 TMPDIR_MAIN("gcs layers", the_first_layer_is_the_topmost, a_scratch_makes_it_writable,
 	    no_layers_and_paths_that_mean_something_to_the_parser_are_refused,
 	    what_does_not_fit_a_page_is_refused_with_the_number_of_layers,
-	    a_scratch_alone_needs_no_layers, an_upper_directory_belongs_to_one_overlay)
+	    a_scratch_alone_needs_no_layers, an_upper_directory_belongs_to_one_overlay,
+	    a_bundle_is_emptied_but_for_the_mark)
