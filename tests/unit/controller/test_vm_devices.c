@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/vm_devices.h"
+
+#include "controller/device/scsi.h"
+#include "controller/fixture.h"
+#include "guest/guest.h"
+#include "wire/gcs.h"
+
+/* A guest that has agreed to nothing. */
+static struct vm_devices devices;
+static struct err err;
+
+static void setup(void)
+{
+	ck_assert_int_eq(loop_init(), 0);
+	devices = (struct vm_devices){ .guest = guest_new(NULL, NULL, NULL) };
+	memset(&err, 0, sizeof(err));
+}
+
+static void teardown(void)
+{
+	guest_free(devices.guest);
+	loop_fini();
+}
+
+static CO void mount_spanning(void *arg)
+{
+	struct gcs_scsi_device other = { .lun = 1 };
+	struct gcs_mapped_disk disk = { .devices = &other, .n_devices = 1 };
+
+	*(int *)arg = vm_devices_scsi_ops.mount(&devices, &disk, &err);
+}
+
+START_TEST(a_guest_that_cannot_span_disks_is_not_asked_to)
+{
+	int r = 1;
+
+	in_coroutine(mount_spanning, &r);
+	ck_assert_int_eq(r, -ERR_UNIMPLEMENTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "spans several disks"));
+}
+END_TEST
+
+static CO void set_clock(void *arg)
+{
+	*(int *)arg = vm_devices_set_clock(&devices, 1, &err);
+}
+
+START_TEST(a_guest_that_keeps_its_own_time_is_not_told_it)
+{
+	int r = 1;
+
+	in_coroutine(set_clock, &r);
+	ck_assert_int_eq(r, -ERR_UNIMPLEMENTED);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("controller vm_devices");
+	TCase *t = tcase_create("vm_devices");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_guest_that_cannot_span_disks_is_not_asked_to);
+	tcase_add_test(t, a_guest_that_keeps_its_own_time_is_not_told_it);
+	suite_add_tcase(s, t);
+
+	SRunner *r = srunner_create(s);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}
