@@ -29,7 +29,7 @@
 #define EMULATED "emulated:"
 
 /* What DMA maps beside the memory: BARs of other devices, and the kernel's own bookkeeping. */
-enum { LOCKED_EXTRA_MB = 1024 };
+enum { LOCKED_EXTRA_MB = 1024, TESTDEV_BAR = 1 << 30 };
 
 static const char *const emulated[] = { "edu", "nvme", "pci-testdev" };
 
@@ -169,6 +169,9 @@ static struct json_object *device_args(struct vmm *v, const struct pci_port *p, 
 		put_text(o, "sysfsdev", dir);
 	} else if (str_eq(driver, "nvme")) {
 		put_text(o, "serial", name);
+	} else if (str_eq(driver, "pci-testdev")) {
+		/* As much of the address space as a device with memory of its own. */
+		json_object_object_add(o, "membar", json_object_new_int64(TESTDEV_BAR));
 	}
 	return o;
 }

@@ -104,6 +104,12 @@ static char *kernel_line(const struct vm_config *cfg)
 	 */
 	buf_addf(&b, "console=ttyS0 panic=-1 no_timer_check nr_cpus=%u", cpus);
 	/*
+	 * What a port's window has no room for when a device is plugged is not assigned: the
+	 * kernel's own 2 MiB are too small for most. The windows of all ports fit into what QEMU
+	 * sets aside, 32 GiB.
+	 */
+	buf_addf(&b, " pci=hpmmiosize=32M,hpmmioprefsize=2G");
+	/*
 	 * RAM that may lie above 4 GiB makes the kernel set 64 MiB aside for devices that cannot
 	 * reach it: none here.
 	 */

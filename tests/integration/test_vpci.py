@@ -106,6 +106,16 @@ class Vpci(DirectCase):
         other = self.add()
         self.output(other, 'test ! -e /dev/nvme0')
 
+    def test_devices_with_a_GiB_of_memory_get_their_addresses(self):
+        self.start()
+        self.add('emulated:pci-testdev', 'emulated:pci-testdev/1')
+        script = 'cd /sys/bus/pci/devices && for d in *; do [ $(cat $d/vendor $d/device | tr -d "\\n") != 0x1b360x0005 ] || sed -n 3p $d/resource; done'
+        lines = self.output(self.pod.look, script).splitlines()
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            first, last, _ = (int(word, 16) for word in line.split())
+            self.assertEqual(last - first, (1 << 30) - 1)
+
     def test_what_cannot_be_assigned_is_refused_and_leaves_nothing(self):
         self.start()
         for devices, kind, code, text in (

@@ -72,6 +72,7 @@ static char *value_of(const char *option, unsigned n)
 #define TCG \
 	"-accel tcg,tb-size=32 -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand -bios " \
 	"qboot.rom "
+#define WINDOWS "pci=hpmmiosize=32M,hpmmioprefsize=2G"
 #define MONITOR \
 	"-chardev socket,id=qmp,fd=3 -mon chardev=qmp,mode=control -chardev " \
 	"socket,id=console,fd=4 -serial " \
@@ -88,8 +89,8 @@ START_TEST(a_plain_vm_has_this_command_line)
 	ck_assert_str_eq(line, HEAD TCG
 			 "-smp cpus=1 -m size=256M -object memory-backend-ram,id=m0,size=256M "
 			 "-kernel /b/vmlinux -initrd /b/initrd.img -append quiet console=ttyS0 "
-			 "panic=-1 no_timer_check nr_cpus=1 " MONITOR SERIAL DEVICES SHARES SCSI
-				 PORTS);
+			 "panic=-1 no_timer_check nr_cpus=1 " WINDOWS
+			 " " MONITOR SERIAL DEVICES SHARES SCSI PORTS);
 }
 END_TEST
 
@@ -111,7 +112,8 @@ START_TEST(a_vm_under_KVM_that_may_grow_has_this_command_line)
 			 HEAD "-accel kvm -cpu host -bios qboot.rom -smp cpus=2,maxcpus=8 -m "
 			      "size=256M,maxmem=4097M "
 			      "-object memory-backend-ram,id=m0,size=256M -kernel /b/vmlinux "
-			      "-append console=ttyS0 panic=-1 no_timer_check nr_cpus=8 swiotlb=512 "
+			      "-append console=ttyS0 panic=-1 no_timer_check nr_cpus=8 " WINDOWS
+			      " swiotlb=512 "
 			      "debug " MONITOR "-device "
 			      "vhost-vsock-pci,id=vsock0,guest-cid=42,vhostfd=5,bus=pcie.0,addr="
 			      "0x3 " DEVICES SCSI PORTS);
@@ -140,8 +142,9 @@ START_TEST(the_agent_s_placeholders_are_replaced_and_nothing_else)
 	cfg.wall_ns = 1234567890123456789ull;
 	cfg.kernel_args = "a b";
 	append = value_of("-append", 0);
-	ck_assert_str_eq(append, "quiet console=ttyS0 panic=-1 no_timer_check nr_cpus=1 a b -- "
-				 "transport=serial at 1234567890123456789 pod1info 100% %other% %");
+	ck_assert_str_eq(append,
+			 "quiet console=ttyS0 panic=-1 no_timer_check nr_cpus=1 " WINDOWS " a b -- "
+			 "transport=serial at 1234567890123456789 pod1info 100% %other% %");
 	cfg.transport = VM_TRANSPORT_VHOST_VSOCK;
 	cfg.log_level = "trace";
 	vsock = value_of("-append", 0);
