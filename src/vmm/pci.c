@@ -136,6 +136,16 @@ static struct nodes nodes_of(struct vmm *v, const struct pci_port *port, struct 
 	return n;
 }
 
+/** nodes_do() - one at a time, lest a node that somebody gives up be another's already */
+CO static int nodes_do(struct vmm *v, const struct pci_port *p, int (*fn)(void *nodes),
+		       struct err *err)
+{
+	CO_LOCK(&v->vfio_lock);
+	struct nodes n = nodes_of(v, p, err);
+
+	return worker_call(fn, &n);
+}
+
 /**
  * allow_locking() - a device may write anywhere in the VM's memory, so all of it is pinned
  * Return: whether it may; what QEMU needs in fact shows when the device is added
@@ -190,9 +200,7 @@ CO static int port_undo(struct vmm *v, struct pci_port *p, struct err *err)
 		p->step = PORT_NODES;
 	}
 	if (p->step == PORT_NODES && p->by_vfio) {
-		struct nodes n = nodes_of(v, p, err);
-
-		r = worker_call(nodes_take, &n);
+		r = nodes_do(v, p, nodes_take, err);
 		if (r < 0)
 			return r;
 	}
@@ -210,9 +218,7 @@ CO static int port_fill(struct vmm *v, struct pci_port *p, const char *driver, s
 	 * harmless. */
 	p->step = PORT_NODES;
 	if (p->by_vfio) {
-		struct nodes n = nodes_of(v, p, err);
-
-		r = worker_call(nodes_put, &n);
+		r = nodes_do(v, p, nodes_put, err);
 		may_lock = allow_locking(v);
 	}
 	if (r < 0)
@@ -367,6 +373,7 @@ CO int vmm_pci_remove(struct vmm *v, const char *id, struct err *err)
 void pci_init(struct vmm *v)
 {
 	v->host_root = "";
+	co_mutex_init(&v->vfio_lock);
 	for (unsigned i = 0; i < VM_PCI_PORTS; i++)
 		co_event_init(&v->ports[i].gone);
 }

@@ -58,6 +58,7 @@ struct pci_port {
  * @cfg:	accel and transport resolved; its strings are copies
  * @shares:	<run_dir>/shares
  * @vfio:	<run_dir>/vfio, the jail's /dev/vfio
+ * @vfio_lock:	one change of @vfio at a time
  * @host_root:	what stands before the host's /sys and /dev: "" but in tests
  * @channel_fd:	what QEMU inherits as the channel, -EBADF once it has
  * @daemon:	vhost-device-vsock, NULL without
@@ -78,6 +79,7 @@ struct vmm {
 	void *arg;
 	char *shares;
 	char *vfio;
+	struct co_mutex vfio_lock;
 	const char *host_root;
 	struct channel *channel;
 	int channel_fd;
