@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each test has a network namespace of its own: it is looked into by its path, as any other. */
+#include "vmm/netns.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "loop/loop.h"
+#include "loop/worker.h"
+
+#define HERE "/proc/self/ns/net"
+/* What a tap puts before each packet: struct virtio_net_hdr. */
+enum { VNET_HDR = 10, WAIT_MS = 3000 };
+
+static struct err err;
+static struct netns_link *links;
+static size_t n_links;
+
+static void sh(const char *command)
+{
+	ck_assert_msg(system(command) == 0, "%s", command);
+}
+
+static void setup(void)
+{
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	ck_assert_int_eq(loop_init(), 0);
+	memset(&err, 0, sizeof(err));
+	sh("ip link add eth0 address 02:00:00:00:00:01 mtu 1400 type veth peer name far && "
+	   "ip link set lo up && ip link set far up && ip link set eth0 up");
+}
+
+static void teardown(void)
+{
+	links = netns_links_free(links, n_links);
+	loop_fini();
+	worker_fini();
+}
+
+/* ---- in a coroutine ---- */
+
+struct job {
+	CO int (*fn)(void);
+	int result;
+};
+
+static CO void body(void *arg)
+{
+	struct job *j = arg;
+
+	j->result = j->fn();
+	loop_stop(0);
+}
+
+static int run(CO int (*fn)(void))
+{
+	struct job j = { .fn = fn };
+
+	co_spawn("test", body, &j, USEC_NEVER);
+	loop_run();
+	return j.result;
+}
+
+static const char *path = HERE;
+static int tap = -EBADF;
+
+static CO int do_links(void)
+{
+	return netns_links(path, &links, &n_links, &err);
+}
+
+static CO int do_tap(void)
+{
+	return netns_tap(path, "eth0", "lcow0", &tap, &err);
+}
+
+static CO int do_tap_absent(void)
+{
+	return netns_tap(path, "eth7", "lcow0", &tap, &err);
+}
+
+static CO int do_untap(void)
+{
+	return netns_untap(path, "eth0", &err);
+}
+
+/* ---- reading ---- */
+
+START_TEST(a_card_is_read_with_its_addresses_and_routes)
+{
+	sh("ip addr add 10.7.0.2/24 dev eth0 && ip -6 addr add fd07::2/64 dev eth0 nodad && "
+	   "ip route add default via 10.7.0.1 metric 5 && ip route add 10.9.0.0/16 dev eth0 && "
+	   "ip -6 route add default via fd07::1 && ip route add 10.8.0.0/16 via 10.7.0.9");
+	ck_assert_msg(run(do_links) == 0, "%s", err.text);
+	/* far is one, too. */
+	ck_assert_uint_eq(n_links, 2);
+	ck_assert_str_eq(links[0].name, "eth0");
+	ck_assert_mem_eq(links[0].mac, "\2\0\0\0\0\1", 6);
+	ck_assert_uint_eq(links[0].mtu, 1400);
+	ck_assert_uint_eq(links[0].n_addresses, 2);
+	ck_assert_str_eq(links[0].addresses[0].text, "10.7.0.2");
+	ck_assert_uint_eq(links[0].addresses[0].prefix_length, 24);
+	ck_assert_str_eq(links[0].addresses[1].text, "fd07::2");
+	ck_assert_uint_eq(links[0].addresses[1].prefix_length, 64);
+
+	_cleanup_free_ char *text = NULL;
+
+	for (size_t i = 0; i < links[0].n_routes; i++) {
+		const struct netns_route *r = &links[0].routes[i];
+		char *before = text;
+
+		text = str_printf("%s%s via %s metric %u;", before ? before : "", r->destination,
+				  r->next_hop, r->metric);
+		free(before);
+	}
+	ck_assert_ptr_nonnull(text);
+	ck_assert_ptr_nonnull(strstr(text, "0.0.0.0/0 via 10.7.0.1 metric 5;"));
+	ck_assert_ptr_nonnull(strstr(text, "10.8.0.0/16 via 10.7.0.9 metric 0;"));
+	ck_assert_ptr_nonnull(strstr(text, "10.9.0.0/16 via  metric 0;"));
+	ck_assert_ptr_nonnull(strstr(text, "::/0 via fd07::1 metric 1024;"));
+	ck_assert_ptr_null(strstr(text, "10.7.0.0/24"));
+}
+END_TEST
+
+START_TEST(eth0_comes_first)
+{
+	sh("ip link set eth0 down && ip link set eth0 name eth1 && ip link set far down && "
+	   "ip link set far name eth0");
+	ck_assert_int_eq(run(do_links), 0);
+	ck_assert_uint_eq(n_links, 2);
+	ck_assert_str_eq(links[0].name, "eth0");
+	ck_assert_str_eq(links[1].name, "eth1");
+}
+END_TEST
+
+START_TEST(an_ordinary_file_has_no_cards_and_nothing_is_an_error)
+{
+	char file[] = "/tmp/lcow-netns-XXXXXX";
+	int fd = mkstemp(file);
+
+	path = file;
+	ck_assert_int_eq(run(do_links), 0);
+	ck_assert_uint_eq(n_links, 0);
+	ck_assert_int_eq(run(do_tap), -ERR_INVALID);
+	unlink(file);
+	close(fd);
+	ck_assert_int_eq(run(do_links), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, file));
+	ck_assert_int_eq(run(do_untap), 0);
+}
+END_TEST
+
+/* ---- taps ---- */
+
+static int packets_of(const char *name)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
+	struct sockaddr_ll at = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = (int)if_nametoindex(name),
+	};
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	return fd;
+}
+
+/* A broadcast with a type of nobody's. */
+static const unsigned char packet[64] = { 255, 255, 255, 255, 255,  255,  2,
+					  0,   0,   0,   0,   0x77, 0x88, 0xb5 };
+
+/* Waits for that packet, behind @skip bytes. */
+static bool arrives(int fd, size_t skip)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	unsigned char got[2048];
+
+	while (poll(&p, 1, WAIT_MS) > 0) {
+		ssize_t n = read(fd, got, sizeof(got));
+
+		if (n >= (ssize_t)(skip + sizeof(packet)) &&
+		    memcmp(got + skip, packet, sizeof(packet)) == 0)
+			return true;
+	}
+	return false;
+}
+
+START_TEST(a_tap_gets_what_its_card_receives_and_the_other_way_round)
+{
+	unsigned char with_header[VNET_HDR + sizeof(packet)] = { 0 };
+	int far = packets_of("far");
+
+	ck_assert_msg(run(do_tap) == 0, "%s", err.text);
+	ck_assert_int_eq(write(far, packet, sizeof(packet)), sizeof(packet));
+	ck_assert(arrives(tap, VNET_HDR));
+	memcpy(with_header + VNET_HDR, packet, sizeof(packet));
+	close(far);
+	far = packets_of("far");
+	ck_assert_int_eq(write(tap, with_header, sizeof(with_header)), sizeof(with_header));
+	ck_assert(arrives(far, 0));
+	sh("ip link show lcow0 | grep -q 'mtu 1400.*state U'");
+	close(far);
+	close(tap);
+}
+END_TEST
+
+START_TEST(a_tap_can_be_made_again_once_it_was_taken_away)
+{
+	for (int i = 0; i < 3; i++) {
+		ck_assert_msg(run(do_tap) == 0, "%s", err.text);
+		close(tap);
+		ck_assert_msg(run(do_untap) == 0, "%s", err.text);
+		ck_assert_int_eq(run(do_untap), 0);
+		sh("! ip link show lcow0 2>/dev/null && ! tc qdisc show dev eth0 | grep ingress");
+	}
+}
+END_TEST
+
+START_TEST(a_tap_that_fails_leaves_nothing)
+{
+	ck_assert_int_eq(run(do_tap_absent), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(err.text, "eth7"));
+	sh("tc qdisc add dev eth0 ingress");
+	ck_assert_int_eq(run(do_tap), -EEXIST);
+	sh("! ip link show lcow0 2>/dev/null && tc qdisc show dev eth0 | grep -q ingress");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("vmm netns");
+	TCase *t = tcase_create("netns");
+
+	if (geteuid() != 0) {
+		puts("network namespaces need root");
+		return 77;
+	}
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 30);
+	tcase_add_test(t, a_card_is_read_with_its_addresses_and_routes);
+	tcase_add_test(t, eth0_comes_first);
+	tcase_add_test(t, an_ordinary_file_has_no_cards_and_nothing_is_an_error);
+	tcase_add_test(t, a_tap_gets_what_its_card_receives_and_the_other_way_round);
+	tcase_add_test(t, a_tap_can_be_made_again_once_it_was_taken_away);
+	tcase_add_test(t, a_tap_that_fails_leaves_nothing);
+	suite_add_tcase(suite, t);
+
+	SRunner *r = srunner_create(suite);
+
+	srunner_run_all(r, CK_NORMAL);
+
+	int failed = srunner_ntests_failed(r);
+
+	srunner_free(r);
+	return failed > 0;
+}
