@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <net/ethernet.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -23,6 +24,8 @@
  *
  *   <run_dir>/vfio/vfio, 17              nodes
  *   <run_dir>/vfio/0000:3b:00.0/iommu_group → 17
+ *
+ * A network card has a tap behind it, which QEMU is handed over the QMP socket.
  */
 
 #define ROLLBACK_USEC (10 * USEC_PER_SEC)
@@ -129,7 +132,7 @@ static struct nodes nodes_of(struct vmm *v, const struct pci_port *port, struct 
 	for (unsigned i = 0; i < VM_PCI_PORTS; i++) {
 		const struct pci_port *p = &v->ports[i];
 
-		if (p != port && p->step != PORT_EMPTY && p->by_vfio &&
+		if (p != port && p->step != PORT_EMPTY && p->kind == PORT_VFIO &&
 		    p->host.group == port->host.group)
 			n.group_taken = true;
 	}
@@ -161,29 +164,133 @@ static bool allow_locking(struct vmm *v)
 	return prlimit(vmm_pid(v), RLIMIT_MEMLOCK, &limit, NULL) == 0;
 }
 
+/* ---- what QEMU needs of a tap ---- */
+
+static void netdev_name(const struct vmm *v, const struct pci_port *p, char name[16])
+{
+	snprintf(name, 16, "net%u", port_number(v, p));
+}
+
+CO static int netdev_add(struct vmm *v, const struct pci_port *p, int tap, struct err *err)
+{
+	struct json_object *o = json_object_new_object();
+	char name[16];
+	int r;
+
+	netdev_name(v, p, name);
+	put_text(o, "fdname", name);
+	r = vmm_call(v, "getfd", o, tap, err);
+	if (r < 0)
+		return r;
+	o = json_object_new_object();
+	put_text(o, "type", "tap");
+	put_text(o, "id", name);
+	put_text(o, "fd", name);
+	return vmm_call(v, "netdev_add", o, -EBADF, err);
+}
+
+/** netdev_remove() - absent is success; QEMU closes its fd with it, or when the next one comes */
+CO static int netdev_remove(struct vmm *v, const struct pci_port *p, struct err *err)
+{
+	struct json_object *o = json_object_new_object();
+	struct err e = { 0 };
+	char name[16];
+	int r;
+
+	netdev_name(v, p, name);
+	put_text(o, "id", name);
+	r = vmm_call(v, "netdev_del", o, -EBADF, &e);
+	if (r < 0 && !(r == -EREMOTEIO && strstr(e.text, "not found")))
+		return err_copy(err, &e), r;
+	return 0;
+}
+
 /* ---- a port ---- */
 
-static struct json_object *device_args(struct vmm *v, const struct pci_port *p, const char *driver)
+/**
+ * struct plug - what is to be plugged
+ * @name:	for errors
+ * @host:	PORT_VFIO
+ * @nic:	PORT_NIC
+ */
+struct plug {
+	const char *id;
+	const char *name;
+	const char *driver;
+	enum port_kind kind;
+	const struct pci_host *host;
+	const struct vmm_nic *nic;
+};
+
+static void nic_args(struct json_object *o, const struct vmm_nic *nic, const char *netdev)
+{
+	const uint8_t *m = nic->mac;
+	char mac[18];
+
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
+		 m[5]);
+	put_text(o, "netdev", netdev);
+	put_text(o, "mac", mac);
+	/* Nobody boots from it. */
+	put_text(o, "romfile", "");
+	if (nic->mtu > ETHERMTU)
+		json_object_object_add(o, "host_mtu", json_object_new_int((int)nic->mtu));
+}
+
+static struct json_object *device_args(struct vmm *v, const struct pci_port *p,
+				       const struct plug *what)
 {
 	struct json_object *o = json_object_new_object();
 	_cleanup_free_ char *bus = str_printf("rp%u", port_number(v, p));
 	char name[16];
 
 	device_name(v, p, name);
-	put_text(o, "driver", driver);
+	put_text(o, "driver", what->driver);
 	put_text(o, "id", name);
 	put_text(o, "bus", bus);
-	if (p->by_vfio) {
+	if (p->kind == PORT_VFIO) {
 		_cleanup_free_ char *dir = str_printf("%s/%s", v->vfio, p->host.address);
 
 		put_text(o, "sysfsdev", dir);
-	} else if (str_eq(driver, "nvme")) {
+	} else if (p->kind == PORT_NIC) {
+		char netdev[16];
+
+		netdev_name(v, p, netdev);
+		nic_args(o, what->nic, netdev);
+	} else if (str_eq(what->driver, "nvme")) {
 		put_text(o, "serial", name);
 	} else if (str_eq(driver, "pci-testdev")) {
 		/* As much of the address space as a device with memory of its own. */
 		json_object_object_add(o, "membar", json_object_new_int64(TESTDEV_BAR));
 	}
 	return o;
+}
+
+CO static int backend_add(struct vmm *v, struct pci_port *p, const struct plug *what,
+			  struct err *err)
+{
+	switch (p->kind) {
+	case PORT_VFIO:
+		return nodes_do(v, p, nodes_put, err);
+	case PORT_NIC:
+		return netdev_add(v, p, what->nic->tap, err);
+	case PORT_EMULATED:
+		break;
+	}
+	return 0;
+}
+
+CO static int backend_remove(struct vmm *v, struct pci_port *p, struct err *err)
+{
+	switch (p->kind) {
+	case PORT_VFIO:
+		return nodes_do(v, p, nodes_take, err);
+	case PORT_NIC:
+		return netdev_remove(v, p, err);
+	case PORT_EMULATED:
+		break;
+	}
+	return 0;
 }
 
 /** port_undo() - stops at the first failure, to be tried again from there */
@@ -197,10 +304,10 @@ CO static int port_undo(struct vmm *v, struct pci_port *p, struct err *err)
 		r = device_unplug(v, name, &p->gone, err);
 		if (r < 0)
 			return r;
-		p->step = PORT_NODES;
+		p->step = PORT_BACKEND;
 	}
-	if (p->step == PORT_NODES && p->by_vfio) {
-		r = nodes_do(v, p, nodes_take, err);
+	if (p->step == PORT_BACKEND) {
+		r = backend_remove(v, p, err);
 		if (r < 0)
 			return r;
 	}
@@ -209,22 +316,21 @@ CO static int port_undo(struct vmm *v, struct pci_port *p, struct err *err)
 	return 0;
 }
 
-CO static int port_fill(struct vmm *v, struct pci_port *p, const char *driver, struct err *err)
+CO static int port_fill(struct vmm *v, struct pci_port *p, const struct plug *what, struct err *err)
 {
 	bool may_lock = true;
-	int r = 0;
+	int r;
 
 	/* Each step counts before its answer: when that is lost, the undoing of what never was is
 	 * harmless. */
-	p->step = PORT_NODES;
-	if (p->by_vfio) {
-		r = nodes_do(v, p, nodes_put, err);
+	p->step = PORT_BACKEND;
+	r = backend_add(v, p, what, err);
+	if (p->kind == PORT_VFIO)
 		may_lock = allow_locking(v);
-	}
 	if (r < 0)
 		return r;
 	p->step = PORT_DEVICE;
-	r = vmm_call(v, "device_add", device_args(v, p, driver), -EBADF, err);
+	r = vmm_call(v, "device_add", device_args(v, p, what), -EBADF, err);
 	if (r < 0 && !may_lock)
 		err_wrap(err, r,
 			 "QEMU may be unable to lock the VM's memory: start containerd with "
@@ -255,7 +361,7 @@ CO static struct pci_port *port_take(struct vmm *v, const char *id)
 		if (p->step != PORT_EMPTY || p->busy)
 			continue;
 		p->busy = true;
-		p->left = p->by_vfio = false;
+		p->left = false;
 		snprintf(p->id, sizeof(p->id), "%s", id);
 		return p;
 	}
@@ -299,29 +405,27 @@ static int check_emulated(const struct vmm *v, const char *driver, struct err *e
 		       driver);
 }
 
-CO static int plug(struct vmm *v, const struct vmm_pci *want, const char *driver,
-		   const struct pci_host *host, char ret_path[VM_PCI_PATH_MAX], struct err *err)
+CO static int plug(struct vmm *v, const struct plug *what, char ret_path[VM_PCI_PATH_MAX],
+		   struct err *err)
 {
-	struct pci_port *p = port_take(v, want->id);
+	struct pci_port *p = port_take(v, what->id);
 	int r;
 
 	if (!p)
-		return err_set(err, -ERR_EXHAUSTED,
-			       "PCI device %s: all %d PCI slots of the VM are taken", want->device,
-			       VM_PCI_PORTS);
-	if (host) {
-		p->host = *host;
-		p->by_vfio = true;
-	}
-	r = port_fill(v, p, driver, err);
+		return err_set(err, -ERR_EXHAUSTED, "%s: all %d PCI slots of the VM are taken",
+			       what->name, VM_PCI_PORTS);
+	p->kind = what->kind;
+	if (what->host)
+		p->host = *what->host;
+	r = port_fill(v, p, what, err);
 	if (r < 0) {
 		struct err e = { 0 };
 		CO_SHIELD(ROLLBACK_USEC);
 
-		err_wrap(err, r, "PCI device %s", want->device);
+		err_wrap(err, r, "%s", what->name);
 		p->left = port_undo(v, p, &e) < 0;
 		if (p->left && !v->dead)
-			log_warn("PCI device %s: undo the failed add: %s", want->device, e.text);
+			log_warn("%s: undo the failed add: %s", what->name, e.text);
 	} else {
 		snprintf(ret_path, VM_PCI_PATH_MAX, "%02x.%u/00.0", VM_PCI_PORTS_SLOT,
 			 port_number(v, p));
@@ -330,29 +434,41 @@ CO static int plug(struct vmm *v, const struct vmm_pci *want, const char *driver
 	return r;
 }
 
+/** may_add() - whether there is a VM, and the name is free */
+static int may_add(struct vmm *v, const char *id, const char *name, struct err *err)
+{
+	if (!vmm_running(v))
+		return err_set(err, -ERR_UNAVAILABLE, "%s: the VM is not running", name);
+	if (port_find(v, id))
+		return err_set(err, -ERR_EXISTS, "%s: %s is taken", name, id);
+	return 0;
+}
+
 CO int vmm_pci_add(struct vmm *v, const struct vmm_pci *want, char ret_path[VM_PCI_PATH_MAX],
 		   struct err *err)
 {
 	struct lookup l = { .root = v->host_root, .want = want, .err = err };
-	int r;
+	_cleanup_free_ char *name = str_printf("PCI device %s", want->device);
+	struct plug what = { .id = want->id, .name = name };
+	int r = may_add(v, want->id, name, err);
 
-	if (!vmm_running(v))
-		return err_set(err, -ERR_UNAVAILABLE, "PCI device %s: the VM is not running",
-			       want->device);
-	if (port_find(v, want->id))
-		return err_set(err, -ERR_EXISTS, "PCI device %s: %s is taken", want->device,
-			       want->id);
+	if (r < 0)
+		return r;
 	if (str_starts(want->device, EMULATED)) {
-		const char *driver = want->device + strlen(EMULATED);
-
-		r = check_emulated(v, driver, err);
-		return r < 0 ? r : plug(v, want, driver, NULL, ret_path, err);
+		what.driver = want->device + strlen(EMULATED);
+		what.kind = PORT_EMULATED;
+		r = check_emulated(v, what.driver, err);
+	} else {
+		what.driver = "vfio-pci";
+		what.kind = PORT_VFIO;
+		what.host = &l.host;
+		r = worker_call(lookup_host, &l);
 	}
-	r = worker_call(lookup_host, &l);
-	return r < 0 ? r : plug(v, want, "vfio-pci", &l.host, ret_path, err);
+	return r < 0 ? r : plug(v, &what, ret_path, err);
 }
 
-CO int vmm_pci_remove(struct vmm *v, const char *id, struct err *err)
+/** port_remove() - absent, or the VM gone, is success */
+CO static int port_remove(struct vmm *v, const char *id, const char *name, struct err *err)
 {
 	struct pci_port *p = port_find(v, id);
 	int r;
@@ -360,14 +476,36 @@ CO int vmm_pci_remove(struct vmm *v, const char *id, struct err *err)
 	if (!p || !vmm_running(v))
 		return 0;
 	if (p->busy)
-		return err_set(err, -ERR_STATE, "PCI device %s: another operation is under way",
-			       id);
+		return err_set(err, -ERR_STATE, "%s %s: another operation is under way", name, id);
 	p->busy = true;
 	r = port_undo(v, p, err);
 	p->busy = false;
 	if (r < 0 && !vmm_running(v))
 		return 0;
-	return r < 0 ? err_wrap(err, r, "PCI device %s: remove", id) : 0;
+	return r < 0 ? err_wrap(err, r, "%s %s: remove", name, id) : 0;
+}
+
+CO int vmm_pci_remove(struct vmm *v, const char *id, struct err *err)
+{
+	return port_remove(v, id, "PCI device", err);
+}
+
+CO int vmm_nic_add(struct vmm *v, const struct vmm_nic *nic, struct err *err)
+{
+	char path[VM_PCI_PATH_MAX];
+	struct plug what = { .id = nic->id,
+			     .name = "network card",
+			     .driver = "virtio-net-pci",
+			     .kind = PORT_NIC,
+			     .nic = nic };
+	int r = may_add(v, nic->id, what.name, err);
+
+	return r < 0 ? r : plug(v, &what, path, err);
+}
+
+CO int vmm_nic_remove(struct vmm *v, const char *id, struct err *err)
+{
+	return port_remove(v, id, "network card", err);
 }
 
 void pci_init(struct vmm *v)

@@ -234,6 +234,27 @@ CO int vmm_pci_add(struct vmm *v, const struct vmm_pci *want, char ret_path[VM_P
  */
 CO int vmm_pci_remove(struct vmm *v, const char *id, struct err *err);
 
+/**
+ * struct vmm_nic - a network card for vmm_nic_add()
+ * @id:		its name in this VM, a UUID
+ * @tap:	with vnet headers; stays the caller's, who may close it afterwards
+ * @mtu:	of the network; the guest is told of what is above 1500
+ */
+struct vmm_nic {
+	const char *id;
+	int tap;
+	uint8_t mac[6];
+	unsigned mtu;
+};
+
+/**
+ * vmm_nic_add() - hot plug a network card, which takes a port like a PCI device
+ * Return: 0; -ERR_EXHAUSTED when VM_PCI_PORTS devices are there; or what failed
+ */
+CO int vmm_nic_add(struct vmm *v, const struct vmm_nic *nic, struct err *err);
+/** vmm_nic_remove() - as vmm_pci_remove(); then nothing holds the tap */
+CO int vmm_nic_remove(struct vmm *v, const char *id, struct err *err);
+
 /** vmm_free() - QEMU must have ended (else it is killed); NULL is fine; Return: NULL */
 struct vmm *vmm_free(struct vmm *v);
 

@@ -32,13 +32,19 @@ struct slot {
 /* The root ports are functions of one slot; the first is for memory (resize.c). */
 enum { VM_PCI_FIRST = 1, VM_PCI_PORTS_SLOT = 0x10 };
 
-/** enum port_step - as enum slot_step */
-enum port_step { PORT_EMPTY, PORT_NODES, PORT_DEVICE };
+/** enum port_step - as enum slot_step; PORT_BACKEND: what stands behind the device is there */
+enum port_step { PORT_EMPTY, PORT_BACKEND, PORT_DEVICE };
+
+/**
+ * enum port_kind - what a port's device is, and what stands behind it: nothing, nodes of VFIO, a
+ * tap
+ */
+enum port_kind { PORT_EMULATED, PORT_VFIO, PORT_NIC };
 
 /**
  * struct pci_port - a root port for a hot-plugged device
  * @id:		of the device
- * @by_vfio:	it is @host, and not one of QEMU's own
+ * @host:	PORT_VFIO: the device on the host
  * @busy:	an operation is under way
  * @left:	its add failed and could not be undone; nobody knows of it any more
  * @gone:	set by DEVICE_DELETED
@@ -46,8 +52,8 @@ enum port_step { PORT_EMPTY, PORT_NODES, PORT_DEVICE };
 struct pci_port {
 	enum port_step step;
 	char id[UUID_LEN + 1];
+	enum port_kind kind;
 	struct pci_host host;
-	bool by_vfio;
 	bool busy;
 	bool left;
 	struct co_event gone;

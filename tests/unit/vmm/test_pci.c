@@ -146,6 +146,67 @@ static int add(const struct vmm_pci *want)
 	return vmm_pci_add(vm, want, path, &err);
 }
 
+static int add_nic(const char *id)
+{
+	const struct vmm_nic nic = {
+		.id = id, .tap = 0, .mac = { 2, 0, 0, 0, 0, 0xab }, .mtu = 9000
+	};
+
+	return vmm_nic_add(vm, &nic, &err);
+}
+
+static void card(void)
+{
+	for (int i = 0; i < 2; i++) {
+		ck_assert_msg(add_nic("n") == 0, "%s", err.text);
+		ck_assert_msg(strstr(last, "{\"driver\":\"virtio-net-pci\",\"id\":\"pci1\",\"bus\":"
+					   "\"rp1\","
+					   "\"netdev\":\"net1\",\"mac\":\"02:00:00:00:00:ab\","
+					   "\"romfile\":\"\",\"host_mtu\":9000}"),
+			      "%s", last);
+		expect("getfd netdev_add device_add ");
+		ck_assert_int_eq(add_nic("n"), -ERR_EXISTS);
+		ck_assert_int_eq(vmm_nic_remove(vm, "n", &err), 0);
+		expect("device_del netdev_del ");
+	}
+	ck_assert_int_eq(vmm_nic_remove(vm, "n", &err), 0);
+	expect("");
+}
+
+START_TEST(a_network_card_takes_a_port_with_its_tap_behind_it)
+{
+	run(card);
+}
+END_TEST
+
+static void card_rollback(void)
+{
+	static const struct {
+		const char *fails, *seen;
+	} rows[] = {
+		{ "getfd", "getfd netdev_del " },
+		{ "netdev_add", "getfd netdev_add netdev_del " },
+		{ "device_add", "getfd netdev_add device_add device_del netdev_del " },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		refuse(rows[i].fails, "no");
+		ck_assert_int_eq(add_nic("n"), -EREMOTEIO);
+		expect(rows[i].seen);
+		ck_assert_int_eq(vm->ports[0].step, PORT_EMPTY);
+	}
+	refuse(NULL, NULL);
+	ck_assert_int_eq(add_nic("n"), 0);
+	refuse("netdev_del", "Device 'net1' not found");
+	ck_assert_int_eq(vmm_nic_remove(vm, "n", &err), 0);
+}
+
+START_TEST(a_network_card_that_fails_at_any_step_gives_its_port_back)
+{
+	run(card_rollback);
+}
+END_TEST
+
 static void order(void)
 {
 	for (int i = 0; i < 2; i++) {
@@ -338,6 +399,8 @@ int main(void)
 	tcase_set_timeout(tc, 40);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_device_takes_a_port_and_gives_it_back);
+	tcase_add_test(tc, a_network_card_takes_a_port_with_its_tap_behind_it);
+	tcase_add_test(tc, a_network_card_that_fails_at_any_step_gives_its_port_back);
 	tcase_add_test(tc, a_device_beyond_the_last_port_is_refused_and_breaks_nothing);
 	tcase_add_test(tc, an_add_that_fails_gives_its_port_back);
 	tcase_add_test(tc, a_port_that_could_not_be_given_back_is_tried_again);
