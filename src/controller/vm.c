@@ -16,6 +16,7 @@
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/vpci.h"
+#include "controller/pod.h"
 #include "controller/sizing.h"
 #include "controller/vm_devices.h"
 #include "guest/guest.h"
@@ -60,6 +61,7 @@ struct vm {
 	struct scsi *scsi;
 	struct shares *shares;
 	struct vpci *vpci;
+	struct pods *pods;
 	struct sizing *sizing;
 	struct clock *clock;
 	enum vm_state state;
@@ -203,6 +205,7 @@ struct vm *vm_free(struct vm *vm)
 	scsi_free(vm->scsi);
 	shares_free(vm->shares);
 	vpci_free(vm->vpci);
+	pods_free(vm->pods);
 	guest_free(vm->devices.guest);
 	vmm_free(vm->devices.vmm);
 	free(vm);
@@ -246,6 +249,7 @@ CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_
 	vm->scsi = scsi_new(&vm_devices_scsi_ops, &vm->devices);
 	vm->shares = shares_new(&vm_devices_share_ops, &vm->devices, deny_writable_shares);
 	vm->vpci = vpci_new(&vm_devices_vpci_ops, &vm->devices);
+	vm->pods = pods_new(&vm_devices_network_ops, &vm->devices);
 	vm->sizing = sizing_new(&vm_devices_sizing_ops, &vm->devices,
 				cfg->max_memory_mb ? cfg->max_memory_mb : cfg->memory_mb,
 				cfg->max_cpus ? cfg->max_cpus : cfg->cpus);
@@ -444,6 +448,11 @@ struct shares *vm_shares(struct vm *vm)
 struct vpci *vm_vpci(struct vm *vm)
 {
 	return vm->vpci;
+}
+
+struct pods *vm_pods(struct vm *vm)
+{
+	return vm->pods;
 }
 
 struct sizing *vm_sizing(struct vm *vm)

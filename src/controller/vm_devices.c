@@ -5,16 +5,19 @@
 #include <signal.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/vpci.h"
+#include "controller/network.h"
 #include "controller/sizing.h"
 #include "controller/vm.h"
 #include "guest/guest.h"
 #include "vmm/pci_host.h"
+#include "vmm/netns.h"
 #include "vmm/vmm.h"
 #include "wire/gcs.h"
 
@@ -191,6 +194,74 @@ const struct vpci_ops vm_devices_vpci_ops = {
 	.await = vpci_await,
 	.remove = vpci_remove,
 	.group = vpci_members,
+};
+
+/* ---- network cards ---- */
+
+static bool network_supported(void *ctx)
+{
+	struct vm_devices *d = ctx;
+
+	return guest_caps(d->guest)->guest.namespace_add;
+}
+
+static CO int network_links(void *ctx, const char *netns, struct netns_link **ret, size_t *ret_n,
+			    struct err *err)
+{
+	return netns_links(netns, ret, ret_n, err);
+}
+
+/* The tap's name need only be free in that namespace. */
+static CO int network_attach(void *ctx, const char *netns, const struct netns_link *link,
+			     const char *id, struct err *err)
+{
+	struct vm_devices *d = ctx;
+	struct vmm_nic nic = { .id = id, .mtu = link->mtu };
+	_cleanup_free_ char *name = str_printf("lcow-%.8s", id);
+	_cleanup_fd_ int tap = -EBADF;
+	int r = netns_tap(netns, link->name, name, &tap, err);
+
+	if (r < 0)
+		return r;
+	nic.tap = tap;
+	memcpy(nic.mac, link->mac, sizeof(nic.mac));
+	return vmm_nic_add(d->vmm, &nic, err);
+}
+
+static CO int network_detach(void *ctx, const char *netns, const char *link, const char *id,
+			     struct err *err)
+{
+	struct vm_devices *d = ctx;
+	int r = torn_down(vmm_nic_remove(d->vmm, id, err));
+
+	return r < 0 ? r : netns_untap(netns, link, err);
+}
+
+static CO int network_guest_add(void *ctx, const struct gcs_network_adapter *adapter,
+				struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return guest_modify(d->guest, NULL, "Add", "Network", &gcs_network_adapter_table, adapter,
+			    err);
+}
+
+static CO int network_guest_remove(void *ctx, const struct gcs_network_adapter *adapter,
+				   struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return torn_down(guest_modify(d->guest, NULL, "Remove", "Network",
+				      &gcs_network_adapter_table, adapter, err));
+}
+
+const struct network_ops vm_devices_network_ops = {
+	.supported = network_supported,
+	.links = network_links,
+	.attach = network_attach,
+	.detach = network_detach,
+	.guest_add = network_guest_add,
+	.guest_remove = network_guest_remove,
 };
 
 /* ---- size ---- */

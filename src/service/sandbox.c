@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "cgroups2.pb-c.h"
+#include "controller/network.h"
 #include "cri.pb-c.h"
 #include "sandbox.pb-c.h"
 #include "service/service_priv.h"
@@ -86,14 +87,40 @@ static int read_config(const char *bundle, struct vm_config *cfg, struct err *er
 	return 0;
 }
 
+static char *joined(char *const *items, size_t n)
+{
+	_cleanup_strv_ char **list = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		strv_add(&list, items[i]);
+	return list ? strv_join(list, ",") : NULL;
+}
+
 /* What is of another type is for somebody else. */
-static int check_options(const Google__Protobuf__Any *options, struct err *err)
+static int read_options(struct sandbox *sandbox, const Google__Protobuf__Any *options,
+			struct err *err)
 {
 	static const ProtobufCMessageDescriptor *const type =
 		&runtime__v1__pod_sandbox_config__descriptor;
-	_cleanup_pb_ void *pod = NULL;
+	_cleanup_pb_ Runtime__V1__PodSandboxConfig *pod = NULL;
+	int r = pb_any_is(options, type->name) ? pb_any_unpack(options, type, &pod, err) : 0;
 
-	return pb_any_is(options, type->name) ? pb_any_unpack(options, type, &pod, err) : 0;
+	if (pod && pod->dns_config) {
+		const Runtime__V1__DNSConfig *dns = pod->dns_config;
+
+		sandbox->dns_servers = joined(dns->servers, dns->n_servers);
+		sandbox->dns_search = joined(dns->searches, dns->n_searches);
+	}
+	return r;
+}
+
+static void sandbox_clear(struct sandbox *sandbox)
+{
+	free(sandbox->id);
+	free(sandbox->netns);
+	free(sandbox->dns_servers);
+	free(sandbox->dns_search);
+	sandbox->id = sandbox->netns = sandbox->dns_servers = sandbox->dns_search = NULL;
 }
 
 static CO int create_sandbox(struct service *s,
@@ -111,14 +138,16 @@ static CO int create_sandbox(struct service *s,
 	if (vm_state(s->vm) != VM_NOT_CREATED)
 		return err_set(err, -ERR_STATE, "this shim runs a task without a sandbox");
 
-	int r = check_options(req->options, err);
+	int r = read_options(&s->sandbox, req->options, err);
 
 	if (r >= 0)
 		r = read_config(req->bundle_path, &cfg, err);
 	if (r >= 0)
 		r = service_create_vm(s, &cfg, err);
-	if (r < 0)
+	if (r < 0) {
+		sandbox_clear(&s->sandbox);
 		return r;
+	}
 	s->sandbox.id = mem_strdup(req->sandbox_id);
 	s->sandbox.netns = str_empty(req->netns_path) ? NULL : mem_strdup(req->netns_path);
 	s->sandbox.created_at = time_real_ns();
@@ -142,6 +171,20 @@ HANDLER(sandbox_create)
 
 /* ---- Start, Stop, Shutdown ---- */
 
+static CO int start_sandbox(struct service *s, struct err *err)
+{
+	const struct network_config network = { .netns = s->sandbox.netns,
+						.dns_servers = s->sandbox.dns_servers,
+						.dns_search = s->sandbox.dns_search };
+	CO_LOCK(&s->vm_lock);
+
+	int r = service_start_vm(s, err);
+
+	return r < 0 || s->sandbox.pod
+		       ? r
+		       : pod_get(vm_pods(s->vm), s->sandbox.id, &network, &s->sandbox.pod, err);
+}
+
 /* Clients name the namespaces of the process that they are told; the guest has its own instead. */
 HANDLER(sandbox_start)
 {
@@ -155,12 +198,8 @@ HANDLER(sandbox_start)
 
 	int r = require(s, req->sandbox_id, err);
 
-	if (r < 0)
-		return r;
-	{
-		CO_LOCK(&s->vm_lock);
-		r = service_start_vm(s, err);
-	}
+	if (r >= 0)
+		r = start_sandbox(s, err);
 	if (r < 0)
 		return err_wrap(err, r, "start sandbox %s", req->sandbox_id);
 	rep->pid = (uint32_t)vm_pid(s->vm);
@@ -245,8 +284,7 @@ void sandbox_answer_waits(struct service *s)
 void sandbox_free(struct service *s)
 {
 	sandbox_answer_waits(s);
-	free(s->sandbox.id);
-	free(s->sandbox.netns);
+	sandbox_clear(&s->sandbox);
 }
 
 /* ---- what there is ---- */

@@ -276,6 +276,11 @@ CO void service_stop(struct service *s, uint64_t usec)
 	/* Its end is every task's exit: each Wait must be answered and each event queued before the
 	 * queue is drained. */
 	await_exits(s, EXITS_SEC * USEC_PER_SEC);
+
+	struct pod *pod = TAKE_PTR(s->sandbox.pod);
+
+	/* Clients remove the network namespace as soon as this is answered. */
+	pod_put(pod);
 	sandbox_answer_waits(s);
 }
 

@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "controller/container.h"
+#include "controller/pod.h"
 #include "controller/vm.h"
 #include "service/publisher.h"
 #include "service/service.h"
@@ -13,12 +14,17 @@
  * struct sandbox - the pod or pods of the Sandbox API
  * @id:		NULL before CreateSandbox
  * @netns:	path of its network namespace, NULL for none
+ * @dns_servers, @dns_search: of its PodSandboxConfig, comma separated; NULL for none
+ * @pod:	held from StartSandbox on
  * @created_at:	CLOCK_REALTIME ns
  * @waiters:	parked WaitSandbox calls (struct sandbox_waiter)
  */
 struct sandbox {
 	char *id;
 	char *netns;
+	char *dns_servers;
+	char *dns_search;
+	struct pod *pod;
 	uint64_t created_at;
 	struct list waiters;
 };
@@ -47,6 +53,7 @@ struct service {
 /**
  * struct task - a container as containerd knows it
  * @refs:	the table's, and one for each call under way: the last one frees
+ * @pod:	what it belongs to, from Create until its Delete
  * @created:	Create has succeeded; until then nobody but Create sees it
  * @oom_kills:	how many out-of-memory kills were published
  * @waiters:	parked Waits (struct waiter)
@@ -55,6 +62,7 @@ struct task {
 	struct service *service;
 	char *id;
 	struct container *container;
+	struct pod *pod;
 	unsigned refs;
 	bool created;
 	uint64_t oom_kills;

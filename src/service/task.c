@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "controller/network.h"
 #include "events.pb-c.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "runc.pb-c.h"
@@ -67,6 +69,46 @@ static int pod_of(const struct service *s, struct json_object *spec, const char 
 			       id, sandbox);
 	*ret = sandbox;
 	return 0;
+}
+
+/* The path of a network namespace that the spec names. */
+static const char *netns_of(struct json_object *spec)
+{
+	struct json_object *list = json_get(spec, "linux", "namespaces", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *ns = json_object_array_get_idx(list, i);
+
+		if (str_eq(json_get_str(ns, "type"), "network"))
+			return json_get_str(ns, "path");
+	}
+	return NULL;
+}
+
+/* As hcsshim's clients say which of the guest's network namespaces a container is in. */
+static void name_network(struct json_object *spec, const char *pod)
+{
+	struct json_object *windows = json_object_new_object();
+	struct json_object *network = json_object_new_object();
+	struct json_object *devices = json_get(spec, "windows", "devices", NULL);
+
+	json_object_object_add(network, "networkNamespace", json_object_new_string(pod));
+	json_object_object_add(windows, "network", network);
+	if (devices)
+		json_object_object_add(windows, "devices", json_object_get(devices));
+	json_object_object_add(spec, "windows", windows);
+}
+
+/* The namespace of a pod is that of its first container, or of the Sandbox API's pod. */
+static CO int join_pod(struct task *t, struct json_object *spec, const char *pod, struct err *err)
+{
+	const struct network_config network = { .netns = netns_of(spec) };
+	int r = pod_get(vm_pods(t->service->vm), pod, &network, &t->pod, err);
+
+	if (r >= 0 && pod_has_network(t->pod))
+		name_network(spec, pod);
+	return r;
 }
 
 static void publish_create(struct service *s, const Containerd__Task__V2__CreateTaskRequest *req,
@@ -154,8 +196,11 @@ HANDLER(task_create)
 	t = task_new(s, req->id, pod);
 	if (!t)
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
-	r = create_container(t, req, spec, err);
+	r = join_pod(t, spec, pod, err);
+	if (r >= 0)
+		r = create_container(t, req, spec, err);
 	if (r < 0) {
+		t->pod = pod_put(t->pod);
 		task_remove(t, NULL);
 		/* Unimplemented from Create makes containerd 2.x talk to us as to a version-2 shim
 		 * from then on. */
@@ -379,6 +424,7 @@ HANDLER(task_delete)
 	if (map_get(&s->tasks, t->id) == t) {
 		publish_delete(s, req->id, &status);
 		task_remove(t, &status);
+		t->pod = pod_put(t->pod);
 	}
 	return 0;
 }

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -107,6 +108,7 @@ static int visit(void *arg)
 	struct visit *v = arg;
 	_cleanup_fd_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	_cleanup_fd_ int there = open(v->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat own, other;
 	struct statfs fs;
 	int r;
 
@@ -114,10 +116,10 @@ static int visit(void *arg)
 		return err_sys(v->err, -errno, "open the own network namespace");
 	if (there < 0)
 		return err_set(v->err, -ERR_INVALID, "open: %s", strerror(errno));
-	if (fstatfs(there, &fs) < 0)
+	if (fstatfs(there, &fs) < 0 || fstat(there, &other) < 0 || fstat(home, &own) < 0)
 		return err_sys(v->err, -errno, "look at it");
-	/* A placeholder for "no network". */
-	if (fs.f_type != NSFS_MAGIC)
+	/* A placeholder for "no network"; or the host's own, whose cards are nobody's to take. */
+	if (fs.f_type != NSFS_MAGIC || (own.st_dev == other.st_dev && own.st_ino == other.st_ino))
 		return 0;
 	if (setns(there, CLONE_NEWNET) < 0)
 		return err_sys(v->err, -errno, "enter it");

@@ -49,7 +49,8 @@ struct netns_link {
 
 /**
  * netns_links() - the Ethernet cards of a namespace: eth0 first, then as they were made
- * @path:	of a namespace; an ordinary file, as those have who want none, has no cards
+ * @path:	of a namespace; no cards has an ordinary file, as those name who want none, and
+ *		this process's own, which is the host's
  * @ret:	for netns_links_free()
  *
  * Return: 0; -ERR_INVALID when there is nothing at @path; or negative errno with text

@@ -26,6 +26,9 @@ static void put_boot_files(void)
 	options.boot_files = vm.dir;
 }
 
+static const char *netns_name;
+static char *netns;
+
 static int make_with(const char *id, const char *bundle, Google__Protobuf__Any *opaque)
 {
 	MESSAGE(CreateSandboxRequest) *q = pb_new(TYPE(create_sandbox_request));
@@ -34,7 +37,11 @@ static int make_with(const char *id, const char *bundle, Google__Protobuf__Any *
 	put_boot_files();
 	pb_str(&q->sandbox_id, id);
 	pb_str(&q->bundle_path, bundle);
-	pb_str(&q->netns_path, "/run/netns/x");
+	/* As clients name that want no network. */
+	fake_file("netns", "");
+	str_set(&netns, NULL);
+	netns = str_printf("%s/%s", vm.dir, netns_name);
+	pb_str(&q->netns_path, netns);
 	q->options = opaque;
 	ask(&r, "CreateSandbox", q, TYPE(create_sandbox_response));
 	return code_of(&r);
@@ -132,6 +139,18 @@ static MESSAGE(SandboxStatusResponse) * status_of_sandbox(bool verbose)
 	return (void *)r.reply;
 }
 
+static void setup_named(void)
+{
+	netns_name = "netns";
+	setup_without_vm();
+}
+
+static void teardown_named(void)
+{
+	teardown();
+	str_set(&netns, NULL);
+}
+
 /* ---- Create ---- */
 
 START_TEST(a_sandbox_is_created_once_whatever_its_name)
@@ -210,6 +229,16 @@ START_TEST(a_start_names_a_live_process_and_may_be_repeated)
 }
 END_TEST
 
+START_TEST(a_network_namespace_that_is_not_there_is_named)
+{
+	netns_name = "none";
+	ck_assert_int_eq(make("c1"), 0);
+	ck_assert_int_eq(boot("c1"), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(started.err.text, netns));
+	ck_assert_int_eq(stop("c1", 0), 0);
+}
+END_TEST
+
 START_TEST(a_status_tells_the_state_in_every_one)
 {
 	MESSAGE(SandboxStatusResponse) * status;
@@ -229,7 +258,7 @@ START_TEST(a_status_tells_the_state_in_every_one)
 	ck_assert_ptr_null(status->exited_at);
 	ck_assert_str_eq(pb_map_get(status, "info", "state"), "SANDBOX_READY");
 	ck_assert_str_ne(pb_map_get(status, "info", "pid"), "0");
-	ck_assert_str_eq(pb_map_get(status, "info", "networkSandboxPath"), "/run/netns/x");
+	ck_assert_str_eq(pb_map_get(status, "info", "networkSandboxPath"), netns);
 	pb_free(status);
 	ck_assert_int_eq(stop("c1", 0), 0);
 	status = status_of_sandbox(true);
@@ -375,6 +404,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_pod_s_configuration_is_taken);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
 	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);
+	tcase_add_test(t, a_network_namespace_that_is_not_there_is_named);
 	tcase_add_test(t, a_status_tells_the_state_in_every_one);
 	tcase_add_test(t, the_platform_is_the_guest_s);
 	tcase_add_test(t, a_ping_asks_the_guest);
@@ -392,7 +422,7 @@ int main(void)
 	Suite *suite = suite_create("service sandbox");
 	TCase *t = tcase_create("sandbox");
 
-	tcase_add_checked_fixture(t, setup_without_vm, teardown);
+	tcase_add_checked_fixture(t, setup_named, teardown_named);
 	tcase_set_timeout(t, 60);
 	add_tests(t);
 	suite_add_tcase(suite, t);

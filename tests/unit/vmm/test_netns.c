@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each test has a network namespace of its own: it is looked into by its path, as any other. */
+/* Each test has a network namespace of its own, which a child holds. */
 #include "vmm/netns.h"
 
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -21,7 +24,6 @@
 #include "loop/loop.h"
 #include "loop/worker.h"
 
-#define HERE "/proc/self/ns/net"
 /* What a tap puts before each packet: struct virtio_net_hdr. */
 enum { VNET_HDR = 10, WAIT_MS = 3000 };
 
@@ -29,14 +31,41 @@ static struct err err;
 static struct netns_link *links;
 static size_t n_links;
 
+static pid_t holder;
+static char path_text[64];
+static const char *path;
+
+/* In that namespace. */
 static void sh(const char *command)
 {
-	ck_assert_msg(system(command) == 0, "%s", command);
+	_cleanup_free_ char *there = str_printf("nsenter -t %d -n sh -c \"%s\"", holder, command);
+
+	ck_assert_msg(system(there) == 0, "%s", there);
+}
+
+static void hold_namespace(void)
+{
+	char byte;
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	holder = fork();
+	if (holder == 0) {
+		if (unshare(CLONE_NEWNET) < 0 || write(ends[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	ck_assert_int_eq(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	close(ends[1]);
+	snprintf(path_text, sizeof(path_text), "/proc/%d/ns/net", holder);
+	path = path_text;
 }
 
 static void setup(void)
 {
-	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	hold_namespace();
 	ck_assert_int_eq(loop_init(), 0);
 	memset(&err, 0, sizeof(err));
 	sh("ip link add eth0 address 02:00:00:00:00:01 mtu 1400 type veth peer name far && "
@@ -48,6 +77,8 @@ static void teardown(void)
 	links = netns_links_free(links, n_links);
 	loop_fini();
 	worker_fini();
+	kill(holder, SIGKILL);
+	waitpid(holder, NULL, 0);
 }
 
 /* ---- in a coroutine ---- */
@@ -74,7 +105,6 @@ static int run(CO int (*fn)(void))
 	return j.result;
 }
 
-static const char *path = HERE;
 static int tap = -EBADF;
 
 static CO int do_links(void)
@@ -146,6 +176,15 @@ START_TEST(eth0_comes_first)
 }
 END_TEST
 
+START_TEST(the_hosts_own_cards_are_nobodys_to_take)
+{
+	path = "/proc/self/ns/net";
+	ck_assert_int_eq(run(do_links), 0);
+	ck_assert_uint_eq(n_links, 0);
+	ck_assert_int_eq(run(do_tap), -ERR_INVALID);
+}
+END_TEST
+
 START_TEST(an_ordinary_file_has_no_cards_and_nothing_is_an_error)
 {
 	char file[] = "/tmp/lcow-netns-XXXXXX";
@@ -167,6 +206,11 @@ END_TEST
 
 static int packets_of(const char *name)
 {
+	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int there = open(path, O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(setns(there, CLONE_NEWNET), 0);
+
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
 	struct sockaddr_ll at = {
 		.sll_family = AF_PACKET,
@@ -176,6 +220,9 @@ static int packets_of(const char *name)
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(setns(home, CLONE_NEWNET), 0);
+	close(home);
+	close(there);
 	return fd;
 }
 
@@ -253,6 +300,7 @@ int main(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, a_card_is_read_with_its_addresses_and_routes);
 	tcase_add_test(t, eth0_comes_first);
+	tcase_add_test(t, the_hosts_own_cards_are_nobodys_to_take);
 	tcase_add_test(t, an_ordinary_file_has_no_cards_and_nothing_is_an_error);
 	tcase_add_test(t, a_tap_gets_what_its_card_receives_and_the_other_way_round);
 	tcase_add_test(t, a_tap_can_be_made_again_once_it_was_taken_away);
