@@ -259,7 +259,7 @@ static struct json_object *device_args(struct vmm *v, const struct pci_port *p,
 		nic_args(o, what->nic, netdev);
 	} else if (str_eq(what->driver, "nvme")) {
 		put_text(o, "serial", name);
-	} else if (str_eq(driver, "pci-testdev")) {
+	} else if (str_eq(what->driver, "pci-testdev")) {
 		/* As much of the address space as a device with memory of its own. */
 		json_object_object_add(o, "membar", json_object_new_int64(TESTDEV_BAR));
 	}
