@@ -122,7 +122,10 @@ static void real_disconnect(void *ctx)
 
 static CO int real_terminate(void *ctx)
 {
-	return vmm_terminate(((struct vm_devices *)ctx)->vmm);
+	struct vm_devices *d = ctx;
+
+	d->ending = true;
+	return vmm_terminate(d->vmm);
 }
 
 static CO void real_drain_log(void *ctx, uint64_t usec)

@@ -317,7 +317,7 @@ void vm_devices_guest_lost(void *ctx)
 {
 	struct vm_devices *d = ctx;
 
-	if (!d->vmm || !vmm_running(d->vmm))
+	if (d->ending || !d->vmm || !vmm_running(d->vmm))
 		return;
 	log_error("the guest agent is gone: ending the VM");
 	/* From a callback, so at once and without asking; the exit watch does the rest. */

@@ -20,11 +20,13 @@ struct vmm;
  * struct vm_devices - the real VM and guest of a VM controller, and what the device controllers'
  * ops work on
  * @virtio_shares: the agent takes shares from the VM's virtio-9p export root
+ * @ending:	the VM is being ended, and its agent with it
  */
 struct vm_devices {
 	struct vmm *vmm;
 	struct guest *guest;
 	bool virtio_shares;
+	bool ending;
 };
 
 /**
