@@ -90,21 +90,37 @@ CO int pod_get(struct pods *p, const char *id, const struct network_config *netw
 	return r;
 }
 
-CO struct pod *pod_put(struct pod *pod)
+static CO void take_down(struct pod *pod)
 {
 	struct err err = { 0 };
+	CO_SHIELD(TEARDOWN_SEC * USEC_PER_SEC);
 
+	if (network_teardown(pod->network, &err) < 0)
+		log_warn("%s", err.text);
+}
+
+CO struct pod *pod_put(struct pod *pod)
+{
 	if (!pod || --pod->refs > 0)
 		return NULL;
 	/* Who comes from now on makes a pod anew. */
 	map_remove(&pod->of->pods, pod->id);
-	{
-		CO_SHIELD(TEARDOWN_SEC * USEC_PER_SEC);
-		if (network_teardown(pod->network, &err) < 0)
-			log_warn("%s", err.text);
-	}
+	take_down(pod);
 	pod_free(pod);
 	return NULL;
+}
+
+CO void pods_release(struct pods *p)
+{
+	for (size_t i = 0; p && i < p->pods.len;) {
+		struct pod *pod = p->pods.entries[i].value;
+
+		pod->refs++;
+		take_down(pod);
+		/* Others may have gone meanwhile, and the rest moved up. */
+		i = i < p->pods.len && p->pods.entries[i].value == pod ? i + 1 : 0;
+		pod_put(pod);
+	}
 }
 
 bool pod_has_network(const struct pod *pod)

@@ -36,6 +36,11 @@ CO int pod_get(struct pods *p, const char *id, const struct network_config *netw
  * ends with the VM. Return: NULL
  */
 CO struct pod *pod_put(struct pod *pod);
+/**
+ * pods_release() - the VM has ended: give back what its networks hold on the host, whoever still
+ * holds the pods; NULL is fine
+ */
+CO void pods_release(struct pods *p);
 /** pod_has_network() - whether the guest has a network namespace of its id */
 bool pod_has_network(const struct pod *pod);
 

@@ -30,6 +30,7 @@ struct transport;
  * @oom:	out-of-memory kills
  * @shares:	the VM's virtio-9p export root
  * @containers:	id to struct container, those being created too
+ * @networks:	NamespaceID in lower case to struct network
  * @pci_devices: VMBus GUID to directory below /sys, for those that the host has added
  * @externals:	struct process outside of containers
  */
@@ -45,6 +46,7 @@ struct agent {
 	struct oom *oom;
 	struct shares *shares;
 	struct map containers;
+	struct map networks;
 	struct map pci_devices;
 	struct list externals;
 };

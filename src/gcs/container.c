@@ -18,6 +18,7 @@
 #include "gcs/crun.h"
 #include "gcs/layers.h"
 #include "gcs/mounts.h"
+#include "gcs/network.h"
 #include "gcs/oom.h"
 #include "gcs/pci.h"
 #include "gcs/process.h"
@@ -49,6 +50,7 @@ static void container_free(struct container *c)
 	LIST_FOR_EACH_SAFE(it, &c->execs)
 		process_free(LIST_ENTRY(it, struct process, link));
 	oom_watch_free(c->oom);
+	network_leave(c->network);
 	spec_facts_clear(&c->facts);
 	free(c->id);
 	free(c->activity);
@@ -129,7 +131,11 @@ static int create(struct container *c, struct json_object *spec, struct err *err
 	r = pci_add_nodes(c->agent, spec, err);
 	if (r < 0)
 		return r;
-	r = spec_prepare(spec, c->id, c->bundle, &c->facts, err);
+	c->network = network_join(c->agent, spec);
+
+	_cleanup_free_ char *resolv = network_resolv(c->network);
+
+	r = spec_prepare(spec, c->id, c->bundle, resolv, &c->facts, err);
 	if (r < 0)
 		return r;
 	spec_make_cwd(json_get(spec, "process", NULL), c->facts.rootfs);

@@ -60,6 +60,7 @@ struct container {
 	char *bundle;
 	char *scratch;
 	struct spec_facts facts;
+	struct network *network;
 	enum container_state state;
 	const char *exit_type;
 	bool noted;

@@ -14,6 +14,7 @@
 #include "gcs/disk.h"
 #include "gcs/layers.h"
 #include "gcs/memory.h"
+#include "gcs/network.h"
 #include "gcs/pci.h"
 #include "gcs/scsi.h"
 #include "gcs/share.h"
@@ -55,6 +56,8 @@ MODIFY(remove_share, share_remove)
 MODIFY(add_layers, layers_add)
 MODIFY(add_pci, pci_add)
 MODIFY(remove_layers, layers_remove)
+MODIFY(add_adapter, network_add)
+MODIFY(remove_adapter, network_remove)
 MODIFY(update_clock, set_clock)
 MODIFY(update_pods_limit, set_pods_limit)
 
@@ -75,7 +78,7 @@ static const struct resource {
 	{ "Clock", &gcs_clock_table, .update = update_clock, .extension = GCS_EXT_CLOCK },
 	{ "PodCgroupMemoryLimit", &no_settings, .update = update_pods_limit },
 	{ "VPMemDevice" },
-	{ "Network" },
+	{ "Network", &gcs_network_adapter_table, add_adapter, remove_adapter },
 	{ "SecurityPolicy" },
 	{ "SecurityPolicyFragment" },
 };

@@ -177,7 +177,8 @@ static void add_bind(struct json_object *mounts, const char *source, const char 
 	json_object_array_add(mounts, m);
 }
 
-static int network_files(struct json_object *spec, const char *bundle, struct err *err)
+static int network_files(struct json_object *spec, const char *bundle, const char *resolv,
+			 struct err *err)
 {
 	struct json_object *mounts = member(spec, "mounts", json_type_array);
 	bool read_only = json_get_bool(json_get(spec, "root", NULL), "readonly", false);
@@ -190,10 +191,9 @@ static int network_files(struct json_object *spec, const char *bundle, struct er
 		return r;
 	hosts = hosts_text(hostname);
 	line = str_printf("%s\n", hostname);
-	/* Without a network there are no name servers yet: the file exists, empty. */
 	const struct {
 		const char *name, *text;
-	} files[] = { { "hostname", line }, { "hosts", hosts }, { "resolv.conf", "" } };
+	} files[] = { { "hostname", line }, { "hosts", hosts }, { "resolv.conf", resolv } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		_cleanup_free_ char *destination = str_printf("/etc/%s", files[i].name);
@@ -285,7 +285,7 @@ static void lower_version(struct json_object *spec)
 		json_object_object_add(spec, "ociVersion", json_object_new_string(OCI_VERSION));
 }
 
-int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
+int spec_prepare(struct json_object *spec, const char *id, const char *bundle, const char *resolv,
 		 struct spec_facts *ret, struct err *err)
 {
 	struct json_object *process = json_get(spec, "process", NULL);
@@ -313,7 +313,7 @@ int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
 	f.rootfs = mem_strdup(rootfs);
 	f.terminal = json_get_bool(process, "terminal", false);
 	f.own_pidns = owns_pid_namespace(lin);
-	r = network_files(spec, bundle, err);
+	r = network_files(spec, bundle, resolv, err);
 	if (r >= 0)
 		r = resolve_user(process, rootfs, err);
 	if (r < 0)

@@ -48,12 +48,13 @@ struct spec_facts {
  *		/etc where the spec does not mount them itself
  * @id:		container id
  * @bundle:	existing directory
+ * @resolv:	text for resolv.conf
  *
  * Everything that is not named here goes to the runtime as it is.
  *
  * Return: 0 or negative errno with text; -ERR_INVALID for a spec that names no command, root …
  */
-int spec_prepare(struct json_object *spec, const char *id, const char *bundle,
+int spec_prepare(struct json_object *spec, const char *id, const char *bundle, const char *resolv,
 		 struct spec_facts *ret, struct err *err);
 
 /**

@@ -280,6 +280,7 @@ CO void service_stop(struct service *s, uint64_t usec)
 	struct pod *pod = TAKE_PTR(s->sandbox.pod);
 
 	/* Clients remove the network namespace as soon as this is answered. */
+	pods_release(vm_pods(s->vm));
 	pod_put(pod);
 	sandbox_answer_waits(s);
 }

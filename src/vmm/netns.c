@@ -19,7 +19,6 @@
 #include <netlink/route/nexthop.h>
 #include <netlink/route/qdisc.h>
 #include <netlink/route/route.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -29,12 +28,11 @@
 
 #include "base/err.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/mem.h"
+#include "base/netns.h"
 #include "base/str.h"
 #include "loop/worker.h"
-
-/* libnl's caches are read once and dropped; what it says is turned into errno by nl_code(). */
+#include "wire/nl.h"
 
 enum { LINKS_MAX = 16, ADDRESSES_MAX = 32, ROUTES_MAX = 256 };
 
@@ -54,35 +52,14 @@ struct visit {
 	struct err *err;
 };
 
-static int nl_code(int r)
-{
-	switch (r) {
-	case -NLE_EXIST:
-		return -EEXIST;
-	case -NLE_OBJ_NOTFOUND:
-	case -NLE_NODEV:
-		return -ENODEV;
-	case -NLE_NOMEM:
-		return -ENOMEM;
-	case -NLE_PERM:
-	case -NLE_NOACCESS:
-		return -EPERM;
-	case -NLE_INVAL:
-		return -EINVAL;
-	case -NLE_OPNOTSUPP:
-		return -EOPNOTSUPP;
-	default:
-		return -EIO;
-	}
-}
-
 static int nl_failed(const struct visit *v, int r, const char *what)
 {
-	return err_set(v->err, nl_code(r), "%s: %s", what, nl_geterror(r));
+	return err_set(v->err, nl_errno(r), "%s: %s", what, nl_geterror(r));
 }
 
-static int with_socket(struct visit *v)
+static int with_socket(void *arg)
 {
+	struct visit *v = arg;
 	struct nl_sock *sock = nl_socket_alloc();
 	int r;
 
@@ -94,38 +71,22 @@ static int with_socket(struct visit *v)
 	return r;
 }
 
-/* A thread that cannot go home would do others' work abroad. */
-static void go_home(int home)
-{
-	if (setns(home, CLONE_NEWNET) == 0)
-		return;
-	log_error("return from a network namespace: %m");
-	abort();
-}
-
 static int visit(void *arg)
 {
 	struct visit *v = arg;
-	_cleanup_fd_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	_cleanup_fd_ int there = open(v->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat own, other;
 	struct statfs fs;
-	int r;
 
-	if (home < 0)
-		return err_sys(v->err, -errno, "open the own network namespace");
 	if (there < 0)
 		return err_set(v->err, -ERR_INVALID, "open: %s", strerror(errno));
-	if (fstatfs(there, &fs) < 0 || fstat(there, &other) < 0 || fstat(home, &own) < 0)
+	if (fstatfs(there, &fs) < 0 || fstat(there, &other) < 0 ||
+	    stat("/proc/thread-self/ns/net", &own) < 0)
 		return err_sys(v->err, -errno, "look at it");
 	/* A placeholder for "no network"; or the host's own, whose cards are nobody's to take. */
 	if (fs.f_type != NSFS_MAGIC || (own.st_dev == other.st_dev && own.st_ino == other.st_ino))
 		return 0;
-	if (setns(there, CLONE_NEWNET) < 0)
-		return err_sys(v->err, -errno, "enter it");
-	r = with_socket(v);
-	go_home(home);
-	return r;
+	return netns_visit(there, with_socket, v);
 }
 
 static CO int go(struct visit *v, struct err *err)

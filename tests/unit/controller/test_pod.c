@@ -135,12 +135,34 @@ START_TEST(a_network_that_cannot_be_taken_down_ends_with_the_vm)
 }
 END_TEST
 
+static CO void do_release(void *arg)
+{
+	pods_release(arg);
+}
+
+START_TEST(the_end_of_the_vm_frees_every_network_whoever_holds_the_pods)
+{
+	static struct hold a, b;
+
+	in_coroutine(do_release, NULL);
+	ck_assert_int_eq(get(&a, "p1"), 0);
+	ck_assert_int_eq(get(&b, "p2"), 0);
+	fake_calls(&net);
+	in_coroutine(do_release, pods);
+	expect_net(DOWN "remove p2;detach eth0;remove p2;detach net1;");
+	put(&a);
+	put(&b);
+	expect_net("");
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
 	tcase_add_test(t, the_first_brings_the_network_up_and_the_last_takes_it_down);
 	tcase_add_test(t, pods_have_networks_of_their_own);
 	tcase_add_test(t, the_second_waits_until_the_first_is_done);
 	tcase_add_test(t, a_network_that_fails_leaves_nothing_and_can_be_tried_again);
+	tcase_add_test(t, the_end_of_the_vm_frees_every_network_whoever_holds_the_pods);
 	tcase_add_test(t, a_network_that_cannot_be_taken_down_ends_with_the_vm);
 }
 

@@ -32,7 +32,7 @@ static struct json_object *prepared(const char *text)
 {
 	struct json_object *o = parse(text);
 
-	ck_assert_msg(spec_prepare(o, "c1", tmpdir, &facts, &err) == 0, "%s", err.text);
+	ck_assert_msg(spec_prepare(o, "c1", tmpdir, "", &facts, &err) == 0, "%s", err.text);
 	return o;
 }
 
@@ -40,7 +40,7 @@ static void refused(const char *text, const char *word)
 {
 	_cleanup_json_ struct json_object *o = parse(text);
 
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), -ERR_INVALID);
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), -ERR_INVALID);
 	ck_assert_msg(strstr(err.text, word) != NULL, "%s", err.text);
 }
 
@@ -121,7 +121,7 @@ START_TEST(a_spec_without_what_a_container_needs_is_refused)
 	refused("{\"process\":{\"args\":[1]},\"root\":{\"path\":\"%s\"}}", "process.args");
 	refused("{\"process\":{\"args\":[\"sh\"]}}", "root.path");
 	refused("{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"rootfs\"}}", "root.path");
-	ck_assert_int_eq(spec_prepare(NULL, "c1", tmpdir, &facts, &err), -ERR_INVALID);
+	ck_assert_int_eq(spec_prepare(NULL, "c1", tmpdir, "", &facts, &err), -ERR_INVALID);
 }
 END_TEST
 
@@ -161,7 +161,7 @@ START_TEST(a_read_only_root_has_them_read_only)
 		"{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"%s\",\"readonly\":true}}");
 	_cleanup_free_ char *text = NULL;
 
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), 0);
 	text = json_text(json_get(json_object_array_get_idx(json_get(o, "mounts", NULL), 0),
 				  "options", NULL));
 	ck_assert_str_eq(text, "[\"bind\",\"ro\"]");
@@ -185,7 +185,7 @@ START_TEST(a_user_name_is_resolved_in_the_root_and_execs_inherit_it)
 	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"},\"rlimits\":[{"
 		  "\"type\":\"RLIMIT_CORE\"}]},"
 		  "\"root\":{\"path\":\"%s/rootfs\"}}");
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), 0);
 	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "uid", NULL)), 7);
 	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "gid", NULL)), 8);
 	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
@@ -209,7 +209,7 @@ START_TEST(a_user_by_name_has_the_groups_that_name_it_and_its_own)
 	tmpdir_write("rootfs/etc/group", "app:x:8:app\naudio:x:29:app\n");
 	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"}},"
 		  "\"root\":{\"path\":\"%s/rootfs\"}}");
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, &facts, &err), 0);
+	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), 0);
 	groups = json_text(json_get(o, "process", "user", "additionalGids", NULL));
 	ck_assert_str_eq(groups, "[8,29]");
 	/* Those that are given stay. */

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gcs/network.h"
+
+#include <ctype.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "gcs/agent.h"
+#include "gcs/card.h"
+#include "gcs/container.h"
+#include "gcs/module.h"
+#include "wire/gcs.h"
+#include "wire/json.h"
+
+#define NETNS_DIR "/run/netns"
+#define APPEAR_USEC (5 * USEC_PER_SEC)
+#define POLL_USEC (10 * USEC_PER_MSEC)
+
+enum { CARDS_MAX = 64, SEARCH_MAX = 6 };
+
+/**
+ * struct adapter - a card in a network
+ * @dns_servers, @dns_suffix: as the host said them
+ */
+struct adapter {
+	struct list link;
+	char *id;
+	char *dns_servers;
+	char *dns_suffix;
+};
+
+/**
+ * struct network - see network.h
+ * @key:	its id in lower case
+ * @path:	of the namespace
+ * @users:	containers that are in it, and calls under way
+ * @made:	how many cards it ever had, for the next one's name
+ * @lock:	one card at a time
+ */
+struct network {
+	struct agent *agent;
+	char *key;
+	char *path;
+	int netns;
+	unsigned users;
+	unsigned made;
+	struct list adapters;
+	struct co_mutex lock;
+};
+
+static char *lower(const char *text)
+{
+	char *copy = mem_strdup(text ? text : "");
+
+	for (char *p = copy; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	return copy;
+}
+
+static struct network *find(struct agent *a, const char *id)
+{
+	_cleanup_free_ char *key = lower(id);
+
+	return map_get(&a->networks, key);
+}
+
+static void adapter_free(struct adapter *ad)
+{
+	list_remove(&ad->link);
+	free(ad->id);
+	free(ad->dns_servers);
+	free(ad->dns_suffix);
+	free(ad);
+}
+
+static CO int network_new(struct agent *a, const char *id, struct network **ret, struct err *err)
+{
+	static unsigned number;
+	_cleanup_free_ char *path = str_printf(NETNS_DIR "/n%u", ++number);
+	struct network *n;
+	int netns;
+	int r = dir_make(NETNS_DIR, 0755);
+
+	r = r < 0 ? err_sys(err, r, "make " NETNS_DIR) : card_namespace_new(path, &netns, err);
+	if (r < 0)
+		return r;
+	n = NEW0(struct network);
+	n->agent = a;
+	n->key = lower(id);
+	n->path = TAKE_PTR(path);
+	n->netns = netns;
+	list_init(&n->adapters);
+	co_mutex_init(&n->lock);
+	map_set(&a->networks, n->key, n);
+	*ret = n;
+	return 0;
+}
+
+/* The one place where a network ends: nobody is in it, and nothing. */
+static CO void network_put(struct network *n)
+{
+	if (--n->users > 0 || !list_empty(&n->adapters))
+		return;
+	map_remove(&n->agent->networks, n->key);
+	card_namespace_free(n->path);
+	fd_close(n->netns);
+	free(n->key);
+	free(n->path);
+	free(n);
+}
+
+/* ---- cards ---- */
+
+static CO int await_card(const uint8_t mac[6], char ret_name[IFNAMSIZ], struct err *err)
+{
+	CO_LIMIT(APPEAR_USEC);
+
+	while (card_find("/sys/class/net", mac, ret_name) < 0) {
+		int r = co_sleep(POLL_USEC);
+
+		if (r == -ETIMEDOUT)
+			return err_set(err, -ERR_NOT_FOUND, "the VM has no such card");
+		if (r < 0)
+			return err_sys(err, r, "wait for the card");
+	}
+	return 0;
+}
+
+static CO int take_card(struct network *n, const struct gcs_network_adapter *s, struct err *err)
+{
+	static const char *const drivers[] = { "virtio_net", NULL };
+	_cleanup_free_ char *name = str_printf("eth%u", n->made);
+	struct card_place place = { .netns = n->netns,
+				    .name = name,
+				    .own_table = s->policy_routing && n->made > 0 };
+	char link[IFNAMSIZ];
+	uint8_t mac[6];
+	int r;
+
+	if (card_mac_parse(s->mac, mac) < 0)
+		return err_set(err, -ERR_INVALID, "\"%s\" is no MAC address", s->mac ? s->mac : "");
+	r = modules_need(n->agent->modules, drivers, err);
+	if (r >= 0)
+		r = await_card(mac, link, err);
+	if (r < 0)
+		return r;
+	place.link = link;
+	return card_put(&place, s, err);
+}
+
+static CO int add(struct network *n, const struct gcs_network_adapter *s, struct err *err)
+{
+	struct adapter *ad;
+	size_t cards = 0;
+	int r;
+
+	CO_LOCK(&n->lock);
+	LIST_FOR_EACH(it, &n->adapters) {
+		cards++;
+		if (strcasecmp(LIST_ENTRY(it, struct adapter, link)->id, s->id) == 0)
+			return err_set(err, -ERR_EXISTS,
+				       "adapter with id: '%s' already present in namespace", s->id);
+	}
+	if (cards >= CARDS_MAX)
+		return err_set(err, -ERR_EXHAUSTED, "the network has %d cards already", CARDS_MAX);
+	r = take_card(n, s, err);
+	if (r < 0)
+		return r;
+	n->made++;
+	ad = NEW0(struct adapter);
+	ad->id = mem_strdup(s->id);
+	ad->dns_servers = mem_strdup(s->dns_servers);
+	ad->dns_suffix = mem_strdup(s->dns_suffix);
+	list_append(&n->adapters, &ad->link);
+	return 0;
+}
+
+CO int network_add(struct agent *a, const struct gcs_network_adapter *settings, struct err *err)
+{
+	struct network *n = find(a, settings->namespace_id);
+	int r = 0;
+
+	if (str_empty(settings->id))
+		return err_set(err, -ERR_INVALID, "the adapter has no ID");
+	if (!n)
+		r = network_new(a, settings->namespace_id, &n, err);
+	if (r < 0)
+		return r;
+	n->users++;
+	r = add(n, settings, err);
+	network_put(n);
+	return r < 0 ? err_wrap(err, r, "network adapter %s", settings->id) : 0;
+}
+
+CO int network_remove(struct agent *a, const struct gcs_network_adapter *settings, struct err *err)
+{
+	struct network *n = find(a, settings->namespace_id);
+
+	if (!n || str_empty(settings->id))
+		return 0;
+	n->users++;
+	LIST_FOR_EACH_SAFE(it, &n->adapters) {
+		struct adapter *ad = LIST_ENTRY(it, struct adapter, link);
+
+		if (strcasecmp(ad->id, settings->id) == 0)
+			adapter_free(ad);
+	}
+	network_put(n);
+	return 0;
+}
+
+/* ---- containers ---- */
+
+static struct network *network_of(struct agent *a, struct json_object *spec)
+{
+	struct json_object *annotations = json_get(spec, "annotations", NULL);
+	const char *id =
+		json_get_str(json_get(spec, "windows", "network", NULL), "networkNamespace");
+	const char *sandbox = json_get_str(annotations, "io.kubernetes.cri.sandbox-id");
+	struct container *c = sandbox ? map_get(&a->containers, sandbox) : NULL;
+
+	if (!str_empty(id))
+		return find(a, id);
+	return c ? c->network : NULL;
+}
+
+/* The spec's own path is one of the host's, if anything. */
+static void set_path(struct json_object *spec, const char *path)
+{
+	struct json_object *lin = json_get(spec, "linux", NULL);
+	struct json_object *list = json_get(lin, "namespaces", NULL), *ns = NULL;
+
+	if (!json_object_is_type(lin, json_type_object))
+		return;
+	if (!json_object_is_type(list, json_type_array)) {
+		list = json_object_new_array();
+		json_object_object_add(lin, "namespaces", list);
+	}
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *one = json_object_array_get_idx(list, i);
+
+		if (str_eq(json_get_str(one, "type"), "network"))
+			ns = one;
+	}
+	if (!ns) {
+		ns = json_object_new_object();
+		json_object_object_add(ns, "type", json_object_new_string("network"));
+		json_object_array_add(list, ns);
+	}
+	json_object_object_add(ns, "path", json_object_new_string(path));
+}
+
+struct network *network_join(struct agent *a, struct json_object *spec)
+{
+	struct network *n =
+		json_object_is_type(spec, json_type_object) ? network_of(a, spec) : NULL;
+
+	if (n) {
+		n->users++;
+		set_path(spec, n->path);
+	}
+	return n;
+}
+
+CO void network_leave(struct network *n)
+{
+	if (n)
+		network_put(n);
+}
+
+/* ---- names ---- */
+
+/* Adds the words of a comma separated list that are not there yet. */
+static void add_words(char ***list, const char *text)
+{
+	_cleanup_free_ char *all = lower(text);
+	_cleanup_strv_ char **words = strv_split(all, ", \t\n");
+
+	for (char **w = words; w && *w; w++)
+		if (!str_empty(*w) && !strv_has(*list, *w))
+			strv_add(list, *w);
+}
+
+char *network_resolv(const struct network *n)
+{
+	_cleanup_strv_ char **servers = NULL, **search = NULL;
+	_cleanup_buf_ struct buf text = { 0 };
+
+	if (!n)
+		return mem_strdup("");
+	LIST_FOR_EACH(it, &n->adapters) {
+		const struct adapter *ad = LIST_ENTRY(it, struct adapter, link);
+
+		add_words(&servers, ad->dns_servers);
+		add_words(&search, ad->dns_suffix);
+	}
+	if (search) {
+		_cleanup_free_ char *line = strv_join(search, " ");
+
+		buf_addf(&text, "search %s\n", line);
+	}
+	for (char **s = servers; s && *s; s++)
+		buf_addf(&text, "nameserver %s\n", *s);
+	return text.len ? mem_strndup((const char *)text.data, text.len) : mem_strdup("");
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gcs/network.h"
+
+#include <json-c/json.h>
+
+#include "gcs/agent.h"
+#include "gcs/container.h"
+#include "gcs/module.h"
+#include "netns.h"
+#include "wire/json.h"
+
+static struct agent agent;
+static struct gcs_network_adapter settings;
+static int result;
+
+static void setup(void)
+{
+	network_setup_test();
+	ck_assert_int_eq(mkdir("/run/modules", 0755), 0);
+	ck_assert_int_eq(file_write("/run/modules/modules.builtin", "kernel/virtio_net.ko\n", 21,
+				    0644),
+			 0);
+	ck_assert_int_eq(file_write("/run/modules/modules.dep", "", 0, 0644), 0);
+	agent = (struct agent){ .modules = modules_open("/run/modules") };
+	settings = (struct gcs_network_adapter){ .namespace_id = TEXT("Net-1"),
+						 .id = TEXT("A"),
+						 .mac = TEXT("02-00-00-00-00-01") };
+}
+
+static void teardown(void)
+{
+	map_free(&agent.networks);
+	map_free(&agent.containers);
+	modules_free(agent.modules);
+	network_teardown_test();
+}
+
+static CO void do_add(void)
+{
+	result = network_add(&agent, &settings, &err);
+}
+
+static CO void do_remove(void)
+{
+	result = network_remove(&agent, &settings, &err);
+}
+
+static int add(void)
+{
+	run(do_add);
+	return result;
+}
+
+static int take_away(void)
+{
+	run(do_remove);
+	return result;
+}
+
+START_TEST(a_network_is_there_from_its_first_card_to_its_last)
+{
+	ck_assert_msg(add() == 0, "%s", err.text);
+	ck_assert_uint_eq(agent.networks.len, 1);
+	sh("nsenter --net=/run/netns/n1 ip link show eth0 >/dev/null");
+	settings.namespace_id = TEXT("nET-1");
+	settings.id = TEXT("a");
+	ck_assert_int_eq(take_away(), 0);
+	ck_assert_uint_eq(agent.networks.len, 0);
+	sh("! ls /run/netns/n1 2>/dev/null");
+	ck_assert_int_eq(take_away(), 0);
+}
+END_TEST
+
+START_TEST(cards_are_named_as_they_come_whatever_went)
+{
+	sh("ip link add new1 address 02:00:00:00:00:02 type veth peer name far1 && "
+	   "ip link add new2 address 02:00:00:00:00:03 type veth peer name far2");
+	ck_assert_int_eq(add(), 0);
+	settings.id = TEXT("B");
+	settings.mac = TEXT("02:00:00:00:00:02");
+	ck_assert_int_eq(add(), 0);
+	settings.id = TEXT("A");
+	ck_assert_int_eq(take_away(), 0);
+	settings.id = TEXT("C");
+	settings.mac = TEXT("02:00:00:00:00:03");
+	ck_assert_int_eq(add(), 0);
+	sh("nsenter --net=/run/netns/n1 ip -o link | grep -c eth | grep -qx 3");
+	sh("nsenter --net=/run/netns/n1 ip -o link show eth2 | grep -q 02:00:00:00:00:03");
+}
+END_TEST
+
+START_TEST(an_adapter_that_is_in_the_network_is_refused)
+{
+	ck_assert_int_eq(add(), 0);
+	settings.id = TEXT("a");
+	ck_assert_int_eq(add(), -ERR_EXISTS);
+	ck_assert_ptr_nonnull(strstr(err.text, "already present in namespace"));
+}
+END_TEST
+
+static char *const no_macs[] = { NULL, (char[]){ "02:00" }, (char[]){ "02:00:00:00:00:99" } };
+
+START_TEST(a_card_that_is_none_or_does_not_come_leaves_no_network)
+{
+	settings.mac = no_macs[_i];
+	ck_assert_int_eq(add(), _i == 2 ? -ERR_NOT_FOUND : -ERR_INVALID);
+	ck_assert_uint_eq(agent.networks.len, 0);
+	settings.id = NULL;
+	ck_assert_int_eq(add(), -ERR_INVALID);
+	ck_assert_int_eq(take_away(), 0);
+}
+END_TEST
+
+/* ---- containers ---- */
+
+static struct json_object *spec_of(const char *text)
+{
+	struct json_object *o = NULL;
+
+	ck_assert_int_eq(json_parse(text, strlen(text), &o, &err), 0);
+	return o;
+}
+
+static struct network *joined;
+
+static CO void do_leave(void)
+{
+	network_leave(joined);
+}
+
+static void expect_joined(const char *text, const char *namespaces)
+{
+	_cleanup_json_ struct json_object *spec = spec_of(text);
+	_cleanup_free_ char *got = NULL;
+
+	joined = network_join(&agent, spec);
+	got = json_text(json_get(spec, "linux", "namespaces", NULL));
+	ck_assert_str_eq(got, namespaces);
+}
+
+START_TEST(a_container_joins_the_network_that_it_names_and_keeps_it)
+{
+	ck_assert_int_eq(add(), 0);
+	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"NET-1\"}},\"linux\":{"
+		      "\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\","
+		      "\"path\":\"/proc/7/ns/net\"}]}}",
+		      "[{\"type\":\"pid\"},{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
+	ck_assert_ptr_nonnull(joined);
+	ck_assert_int_eq(take_away(), 0);
+	ck_assert_uint_eq(agent.networks.len, 1);
+	run(do_leave);
+	ck_assert_uint_eq(agent.networks.len, 0);
+}
+END_TEST
+
+START_TEST(a_container_joins_the_network_of_its_sandbox_container)
+{
+	struct container sandbox = { 0 };
+
+	ck_assert_int_eq(add(), 0);
+	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"Net-1\"}},\"linux\":{}}",
+		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
+	sandbox.network = joined;
+	map_set(&agent.containers, "p1", &sandbox);
+	expect_joined("{\"annotations\":{\"io.kubernetes.cri.sandbox-id\":\"p1\"},\"linux\":{"
+		      "\"namespaces\":[]}}",
+		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
+	ck_assert_ptr_eq(joined, sandbox.network);
+}
+END_TEST
+
+START_TEST(a_container_of_no_known_network_stays_as_it_is)
+{
+	ck_assert_int_eq(add(), 0);
+	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"other\"}},\"linux\":{"
+		      "\"namespaces\":[{\"type\":\"network\"}]}}",
+		      "[{\"type\":\"network\"}]");
+	ck_assert_ptr_null(joined);
+	ck_assert_ptr_null(network_join(&agent, NULL));
+	run(do_leave);
+}
+END_TEST
+
+START_TEST(names_come_from_all_cards_once_each)
+{
+	_cleanup_free_ char *none = network_resolv(NULL), *text = NULL;
+
+	sh("ip link add new1 address 02:00:00:00:00:02 type veth peer name far1");
+	settings.dns_servers = TEXT("10.0.0.1, FD00::1");
+	settings.dns_suffix = TEXT("A.b,c");
+	ck_assert_int_eq(add(), 0);
+	settings.id = TEXT("B");
+	settings.mac = TEXT("02:00:00:00:00:02");
+	settings.dns_servers = TEXT("10.0.0.1,10.0.0.2\nevil");
+	settings.dns_suffix = TEXT("c");
+	ck_assert_int_eq(add(), 0);
+	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"Net-1\"}},\"linux\":{}}",
+		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
+	text = network_resolv(joined);
+	ck_assert_str_eq(none, "");
+	ck_assert_str_eq(text, "search a.b c\nnameserver 10.0.0.1\nnameserver fd00::1\n"
+			       "nameserver 10.0.0.2\nnameserver evil\n");
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+	tcase_add_test(t, a_network_is_there_from_its_first_card_to_its_last);
+	tcase_add_test(t, cards_are_named_as_they_come_whatever_went);
+	tcase_add_test(t, an_adapter_that_is_in_the_network_is_refused);
+	tcase_add_loop_test(t, a_card_that_is_none_or_does_not_come_leaves_no_network, 0,
+			    ARRAY_SIZE(no_macs));
+	tcase_add_test(t, a_container_joins_the_network_that_it_names_and_keeps_it);
+	tcase_add_test(t, a_container_joins_the_network_of_its_sandbox_container);
+	tcase_add_test(t, a_container_of_no_known_network_stays_as_it_is);
+	tcase_add_test(t, names_come_from_all_cards_once_each);
+}
+
+SUITE("network")
