@@ -27,8 +27,26 @@ static void setup(void)
 						 .mac = TEXT("02-00-00-00-00-01") };
 }
 
+enum { JOINS_MAX = 4 };
+
+static struct network *joins[JOINS_MAX];
+static unsigned n_joins;
+
+/* Whatever a test has left. */
+static CO void take_all_away(void)
+{
+	while (n_joins > 0)
+		network_leave(joins[--n_joins]);
+	for (const char *id = "ABC"; *id; id++) {
+		settings.id = (char[]){ *id, '\0' };
+		ck_assert_int_eq(network_remove(&agent, &settings, &err), 0);
+	}
+}
+
 static void teardown(void)
 {
+	run(take_all_away);
+	ck_assert_uint_eq(agent.networks.len, 0);
 	map_free(&agent.networks);
 	map_free(&agent.containers);
 	modules_free(agent.modules);
@@ -121,11 +139,9 @@ static struct json_object *spec_of(const char *text)
 	return o;
 }
 
-static struct network *joined;
-
 static CO void do_leave(void)
 {
-	network_leave(joined);
+	network_leave(joins[--n_joins]);
 }
 
 static void expect_joined(const char *text, const char *namespaces)
@@ -133,7 +149,7 @@ static void expect_joined(const char *text, const char *namespaces)
 	_cleanup_json_ struct json_object *spec = spec_of(text);
 	_cleanup_free_ char *got = NULL;
 
-	joined = network_join(&agent, spec);
+	joins[n_joins++] = network_join(&agent, spec);
 	got = json_text(json_get(spec, "linux", "namespaces", NULL));
 	ck_assert_str_eq(got, namespaces);
 }
@@ -145,7 +161,7 @@ START_TEST(a_container_joins_the_network_that_it_names_and_keeps_it)
 		      "\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\","
 		      "\"path\":\"/proc/7/ns/net\"}]}}",
 		      "[{\"type\":\"pid\"},{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
-	ck_assert_ptr_nonnull(joined);
+	ck_assert_ptr_nonnull(joins[0]);
 	ck_assert_int_eq(take_away(), 0);
 	ck_assert_uint_eq(agent.networks.len, 1);
 	run(do_leave);
@@ -160,12 +176,12 @@ START_TEST(a_container_joins_the_network_of_its_sandbox_container)
 	ck_assert_int_eq(add(), 0);
 	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"Net-1\"}},\"linux\":{}}",
 		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
-	sandbox.network = joined;
+	sandbox.network = joins[0];
 	map_set(&agent.containers, "p1", &sandbox);
 	expect_joined("{\"annotations\":{\"io.kubernetes.cri.sandbox-id\":\"p1\"},\"linux\":{"
 		      "\"namespaces\":[]}}",
 		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
-	ck_assert_ptr_eq(joined, sandbox.network);
+	ck_assert_ptr_eq(joins[1], joins[0]);
 }
 END_TEST
 
@@ -175,9 +191,8 @@ START_TEST(a_container_of_no_known_network_stays_as_it_is)
 	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"other\"}},\"linux\":{"
 		      "\"namespaces\":[{\"type\":\"network\"}]}}",
 		      "[{\"type\":\"network\"}]");
-	ck_assert_ptr_null(joined);
+	ck_assert_ptr_null(joins[0]);
 	ck_assert_ptr_null(network_join(&agent, NULL));
-	run(do_leave);
 }
 END_TEST
 
@@ -196,7 +211,7 @@ START_TEST(names_come_from_all_cards_once_each)
 	ck_assert_int_eq(add(), 0);
 	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"Net-1\"}},\"linux\":{}}",
 		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
-	text = network_resolv(joined);
+	text = network_resolv(joins[0]);
 	ck_assert_str_eq(none, "");
 	ck_assert_str_eq(text, "search a.b c\nnameserver 10.0.0.1\nnameserver fd00::1\n"
 			       "nameserver 10.0.0.2\nnameserver evil\n");
