@@ -316,7 +316,7 @@ static struct rtnl_qdisc *ingress_of(int index)
 
 	rtnl_tc_set_ifindex(TC_CAST(q), index);
 	rtnl_tc_set_parent(TC_CAST(q), TC_H_INGRESS);
-	rtnl_tc_set_handle(TC_CAST(q), TC_HANDLE(0xffff, 0));
+	rtnl_tc_set_handle(TC_CAST(q), TC_HANDLE(0xffffu, 0));
 	rtnl_tc_set_kind(TC_CAST(q), "ingress");
 	return q;
 }
@@ -333,7 +333,7 @@ static int redirect_all(struct nl_sock *sock, int from, int to)
 	rtnl_mirred_set_ifindex(act, (uint32_t)to);
 
 	rtnl_tc_set_ifindex(TC_CAST(cls), from);
-	rtnl_tc_set_parent(TC_CAST(cls), TC_HANDLE(0xffff, 0));
+	rtnl_tc_set_parent(TC_CAST(cls), TC_HANDLE(0xffffu, 0));
 	rtnl_tc_set_kind(TC_CAST(cls), "u32");
 	rtnl_cls_set_protocol(cls, ETH_P_ALL);
 	rtnl_cls_set_prio(cls, 1);
