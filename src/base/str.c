@@ -103,7 +103,7 @@ int str_size(const char *s, uint64_t *ret)
 int str_bool(const char *s, bool *ret)
 {
 	static const char *const words[][2] = {
-		{ "false", "true" }, { "no", "yes" }, { "off", "on" }, { "0", "1" }
+		{ "false", "true" }, { "no", "yes" }, { "off", "on" }, { "0", "1" }, { "f", "t" }
 	};
 
 	for (size_t i = 0; s && i < ARRAY_SIZE(words); i++)

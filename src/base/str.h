@@ -50,7 +50,7 @@ int str_u64(const char *s, uint64_t *ret);
 int str_size(const char *s, uint64_t *ret);
 
 /**
- * str_bool() - read "true"/"false", "yes"/"no", "on"/"off", "1"/"0"
+ * str_bool() - read "true"/"false", "yes"/"no", "on"/"off", "1"/"0", "t"/"f"
  * Return: 0 or -EINVAL
  */
 int str_bool(const char *s, bool *ret);

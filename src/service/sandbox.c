@@ -53,7 +53,8 @@ static int number(struct json_object *annotations, const char *name, uint64_t *r
 }
 
 /* hcsshim's form of a sandbox' config.json: annotations, and no process. */
-static int read_config(const char *bundle, struct vm_config *cfg, struct err *err)
+static int read_config(struct service *s, const char *bundle, struct vm_config *cfg,
+		       struct err *err)
 {
 	_cleanup_free_ char *path = str_printf("%s/config.json", bundle);
 	_cleanup_free_ char *text = NULL;
@@ -69,6 +70,8 @@ static int read_config(const char *bundle, struct vm_config *cfg, struct err *er
 		return err_set(err, -ERR_INVALID, "read %s: %s", path, strerror(-r));
 	r = json_parse(text, len, &spec, err);
 	annotations = json_get(spec, "annotations", NULL);
+	if (r >= 0)
+		service_deny_writable_shares(s, json_get_str(annotations, SERVICE_DENY_WRITABLE));
 	if (r >= 0)
 		r = number(annotations,
 			   "io.microsoft.virtualmachine.computetopology.memory.sizeinmb",
@@ -141,7 +144,7 @@ static CO int create_sandbox(struct service *s,
 	int r = read_options(&s->sandbox, req->options, err);
 
 	if (r >= 0)
-		r = read_config(req->bundle_path, &cfg, err);
+		r = read_config(s, req->bundle_path, &cfg, err);
 	if (r >= 0)
 		r = service_create_vm(s, &cfg, err);
 	if (r < 0) {

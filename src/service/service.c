@@ -129,6 +129,17 @@ void task_remove(struct task *t, const struct process_status *status)
 
 /* ---- the VM ---- */
 
+void service_deny_writable_shares(struct service *s, const char *annotation)
+{
+	bool deny = false;
+
+	if (annotation && str_bool(annotation, &deny) < 0)
+		log_warn("annotation " SERVICE_DENY_WRITABLE ": \"%s\" is neither true nor false: "
+			 "ignored",
+			 annotation);
+	s->deny_writable_shares = s->options->deny_writable_shares || deny;
+}
+
 CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct err *err)
 {
 	struct vm_config booted = *cfg;
@@ -137,7 +148,7 @@ CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct 
 	if (r < 0)
 		return r;
 	booted.boot = &s->boot;
-	r = vm_create(s->vm, &booted, s->options->deny_writable_shares, err);
+	r = vm_create(s->vm, &booted, s->deny_writable_shares, err);
 	if (r < 0) {
 		boot_files_free(&s->boot);
 		return err_wrap(err, r, "create the VM");
@@ -162,7 +173,7 @@ CO int service_start_vm(struct service *s, struct err *err)
 	return r < 0 ? err_wrap(err, r, "start the VM") : 0;
 }
 
-CO int service_ensure_vm(struct service *s, struct err *err)
+CO int service_ensure_vm(struct service *s, const char *deny_writable, struct err *err)
 {
 	if (vm_state(s->vm) == VM_RUNNING)
 		return 0;
@@ -173,6 +184,8 @@ CO int service_ensure_vm(struct service *s, struct err *err)
 	if (s->sandbox.id)
 		return vm_require_running(s->vm, err);
 	if (vm_state(s->vm) == VM_NOT_CREATED) {
+		service_deny_writable_shares(s, deny_writable);
+
 		int r = service_create_vm(s, &s->options->vm, err);
 
 		if (r < 0)
@@ -197,6 +210,7 @@ struct service *service_new(const struct service_options *options)
 	struct vm_events events = { .exited = on_vm_exit, .arg = s };
 
 	s->options = options;
+	s->deny_writable_shares = options->deny_writable_shares;
 	s->publisher = publisher_new(options->events, options->namespace);
 	s->vm = vm_new(&events);
 	co_mutex_init(&s->vm_lock);

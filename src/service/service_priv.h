@@ -34,6 +34,7 @@ struct sandbox {
  * @tasks:	id → struct task
  * @vm_lock:	held while the VM is made and started: Creates that come together wait for the first
  * @sandbox:	what CreateSandbox made; without an id, the first Task.Create makes the VM
+ * @deny_writable_shares: the configuration says so, or an annotation of who makes the VM
  * @touched:	a Create has been asked for
  * @closing:	service_shutdown() was called
  */
@@ -46,6 +47,7 @@ struct service {
 	struct container_env env;
 	struct map tasks;
 	struct co_mutex vm_lock;
+	bool deny_writable_shares;
 	bool touched;
 	bool closing;
 };
@@ -97,6 +99,16 @@ void task_park_wait(struct task *t, const char *exec_id, struct ttrpc_call *call
 /** task_answer_waits() - answer the parked Waits for a process */
 void task_answer_waits(struct task *t, const struct process_status *status);
 
+/* hcsshim's annotation of a sandbox */
+#define SERVICE_DENY_WRITABLE "io.microsoft.virtualmachine.fileshares.disablewritable"
+
+/**
+ * service_deny_writable_shares() - as the configuration or who makes the VM wants; before
+ * service_create_vm()
+ * @annotation:	value of SERVICE_DENY_WRITABLE; NULL without one, and what is no truth value is
+ *		ignored
+ */
+void service_deny_writable_shares(struct service *s, const char *annotation);
 /**
  * service_create_vm() - create the VM, for who holds @vm_lock
  * @cfg:	borrowed, but for its strings
@@ -109,9 +121,12 @@ CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct 
 CO int service_start_vm(struct service *s, struct err *err);
 /**
  * service_ensure_vm() - create and start the VM unless it runs; that of a sandbox only
- * StartSandbox starts; Return: 0, -ERR_STATE when it has ended, or what failed
+ * StartSandbox starts
+ * @deny_writable: of the task that needs it, see service_deny_writable_shares()
+ *
+ * Return: 0, -ERR_STATE when it has ended, or what failed
  */
-CO int service_ensure_vm(struct service *s, struct err *err);
+CO int service_ensure_vm(struct service *s, const char *deny_writable, struct err *err);
 /**
  * service_stop() - end every task, and then the VM
  * @usec:	how long the tasks have after SIGTERM; 0: no time, and no signal

@@ -190,7 +190,10 @@ HANDLER(task_create)
 		return err_wrap(err, r, "create %s", req->id);
 	if (map_get(&s->tasks, req->id))
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
-	r = service_ensure_vm(s, err);
+	r = service_ensure_vm(s,
+			      json_get_str(json_get(spec, "annotations", NULL),
+					   SERVICE_DENY_WRITABLE),
+			      err);
 	if (r < 0)
 		return err_wrap(err, r, "create %s", req->id);
 	t = task_new(s, req->id, pod);

@@ -61,6 +61,8 @@ START_TEST(booleans_are_words)
 	ck_assert(b);
 	ck_assert_int_eq(str_bool("off", &b), 0);
 	ck_assert(!b);
+	ck_assert_int_eq(str_bool("F", &b), 0);
+	ck_assert(!b);
 	ck_assert_int_eq(str_bool("1", &b), 0);
 	ck_assert(b);
 	ck_assert_int_eq(str_bool("maybe", &b), -EINVAL);

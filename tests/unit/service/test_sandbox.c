@@ -177,6 +177,33 @@ START_TEST(a_create_that_fails_can_be_repeated)
 }
 END_TEST
 
+/* value of the annotation (NULL: none), configuration, whether writable shares are denied */
+static const struct {
+	const char *value;
+	bool configured, denied;
+} denials[] = {
+	{ "true", false, true }, { "T", false, true },      { "false", false, false },
+	{ "0", true, true },     { "never", false, false }, { NULL, false, false },
+	{ NULL, true, true },
+};
+
+START_TEST(an_annotation_may_deny_writable_shares)
+{
+	char text[256], id[UUID_LEN + 1];
+
+	snprintf(text, sizeof(text), "{\"annotations\":{\"%s\":\"%s\"}}",
+		 denials[_i].value ? SERVICE_DENY_WRITABLE : "other",
+		 denials[_i].value ? denials[_i].value : "");
+	fake_file("bundle/config.json", text);
+	options.deny_writable_shares = denials[_i].configured;
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), 0);
+	options.deny_writable_shares = false;
+	ck_assert_int_eq(share_reserve(vm_shares(s->vm), vm.dir, true, id, NULL), 0);
+	ck_assert_int_eq(share_reserve(vm_shares(s->vm), vm.dir, false, id, NULL),
+			 denials[_i].denied ? -ERR_DENIED : 0);
+}
+END_TEST
+
 START_TEST(options_are_a_pod_s_configuration_or_anybody_s)
 {
 	static const char name[] = "runtime.v1.PodSandboxConfig";
@@ -400,6 +427,7 @@ static void add_tests(TCase *t)
 {
 	tcase_add_test(t, a_sandbox_is_created_once_whatever_its_name);
 	tcase_add_test(t, a_create_that_fails_can_be_repeated);
+	tcase_add_loop_test(t, an_annotation_may_deny_writable_shares, 0, ARRAY_SIZE(denials));
 	tcase_add_test(t, options_are_a_pod_s_configuration_or_anybody_s);
 	tcase_add_test(t, a_pod_s_configuration_is_taken);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
