@@ -5,10 +5,9 @@ import os
 import signal
 import time
 
-from lcowtest import pb, proc, settings, ttrpc
+from lcowtest import proc, settings, ttrpc
 from lcowtest.case import DirectCase, only_lcow
-from lcowtest.direct import oci_spec
-from lcowtest.soak import Pod, forget
+from lcowtest.soak import Pod
 
 EDU, TESTDEV, NVME = '1234:11e8', '1b36:0005', '1b36:0010'
 PORTS = 7
@@ -34,45 +33,14 @@ class Vpci(DirectCase):
     def add(self, *devices, **options):
         return self.pod.add(spec=self.spec(*devices, **options))
 
-    def remove(self, container):
-        box = self.pod.box
-        box.call('Kill', id=container, signal=9)
-        box.call('Wait', id=container, limit=box.limit)
-        self.pod.remove(container)
-
-    def output(self, container, script):
-        box, exec_id = self.pod.box, 'x'
-        fields = box.stdio('stdout', 'stderr', prefix=exec_id)
-        spec = {'type_url': pb.PROCESS_URL, 'value': self.process('sh', '-c', script)}
-        box.call('Exec', id=container, exec_id=exec_id, spec=spec, **fields)
-        box.call('Start', id=container, exec_id=exec_id)
-        status = box.call('Wait', id=container, exec_id=exec_id, limit=box.limit)['exit_status']
-        out, err = (box.streams[exec_id + s].finish().decode() for s in ('stdout', 'stderr'))
-        box.call('Delete', id=container, exec_id=exec_id)
-        forget(box, exec_id)
-        self.assertEqual(status, 0, out + err)
-        return out
-
-    @staticmethod
-    def process(*args):
-        return json.dumps(oci_spec('x', *args)['process']).encode()
-
     def seen(self, *wanted):
         """How many of each of these devices the guest has."""
-        ids = self.output(self.pod.look, LIST).split()
+        ids = self.pod.output(self.pod.look, LIST).split()
         return [ids.count(w) for w in wanted]
 
     def refused(self, *devices, kind='vpci-instance-id'):
         """The status of a Create that fails."""
-        with self.assertRaises(ttrpc.RpcError) as caught:
-            self.add(*devices, kind=kind)
-        # Pod.add() noted it before it called; there is nothing to delete.
-        container = self.pod.members.pop()
-        bundle = self.pod._bundle(container)
-        os.unlink(bundle + '/config.json')
-        os.rmdir(bundle + '/rootfs')
-        os.rmdir(bundle)
-        return caught.exception
+        return self.pod.refused(self.spec(*devices, kind=kind))
 
     def test_devices_come_and_go_with_the_containers_that_name_them(self):
         self.start()
@@ -81,9 +49,9 @@ class Vpci(DirectCase):
         self.assertEqual(self.seen(EDU, TESTDEV), [1, 1])
         two = self.add('emulated:edu', 'emulated:edu/1', kind='vpci')
         self.assertEqual(self.seen(EDU, TESTDEV), [2, 1])
-        self.remove(one)
+        self.pod.end(one)
         self.assertEqual(self.seen(EDU, TESTDEV), [2, 0])
-        self.remove(two)
+        self.pod.end(two)
         self.assertEqual(self.seen(EDU, TESTDEV), [0, 0])
 
     def test_every_port_can_be_used_again_and_the_device_beyond_is_ResourceExhausted(self):
@@ -95,22 +63,22 @@ class Vpci(DirectCase):
             self.assertEqual(e.code, ttrpc.EXHAUSTED, e)
             self.assertEqual(self.seen(EDU, TESTDEV), [PORTS, 0])
             for container in containers:
-                self.remove(container)
+                self.pod.end(container)
             self.assertEqual(self.seen(EDU), [0])
 
     def test_a_container_gets_the_nodes_that_the_driver_of_its_device_made(self):
         self.start()
         container = self.add('emulated:nvme')
-        self.assertEqual(self.output(container, 'test -c /dev/nvme0 && cat /sys/class/nvme/nvme0/transport'), 'pcie\n')
-        self.output(container, 'exec 3< /dev/nvme0')
+        self.assertEqual(self.pod.output(container, 'test -c /dev/nvme0 && cat /sys/class/nvme/nvme0/transport'), 'pcie\n')
+        self.pod.output(container, 'exec 3< /dev/nvme0')
         other = self.add()
-        self.output(other, 'test ! -e /dev/nvme0')
+        self.pod.output(other, 'test ! -e /dev/nvme0')
 
     def test_devices_with_a_GiB_of_memory_get_their_addresses(self):
         self.start()
         self.add('emulated:pci-testdev', 'emulated:pci-testdev/1')
         script = 'cd /sys/bus/pci/devices && for d in *; do [ $(cat $d/vendor $d/device | tr -d "\\n") != 0x1b360x0005 ] || sed -n 3p $d/resource; done'
-        lines = self.output(self.pod.look, script).splitlines()
+        lines = self.pod.output(self.pod.look, script).splitlines()
         self.assertEqual(len(lines), 2)
         for line in lines:
             first, last, _ = (int(word, 16) for word in line.split())

@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 
-from . import pb, proc, settings
+from . import pb, proc, settings, ttrpc
 from .direct import Sandbox, oci_spec, process_spec
 
 _CRI = 'io.kubernetes.cri.'
@@ -80,9 +80,11 @@ def at_once(box, n, size):
 class Pod:
     """A sandbox container, its shim and VM; members come and go."""
 
-    def __init__(self, bed, sandbox, binary=None):
+    def __init__(self, bed, sandbox, binary=None, annotations=None):
         self.bed, self.count = bed, 0
-        self.box = Sandbox(bed, sandbox, self._spec('sandbox', sandbox, sandbox, 'sleep', '100000'), binary=binary)
+        spec = self._spec('sandbox', sandbox, sandbox, 'sleep', '100000')
+        spec['annotations'].update(annotations or {})
+        self.box = Sandbox(bed, sandbox, spec, binary=binary)
         self.members = []
 
     @staticmethod
@@ -127,6 +129,41 @@ class Pod:
         for d in ('/rootfs', ''):
             os.rmdir(bundle + d)
         self.members.remove(container)
+
+    def refused(self, spec):
+        """The error of a Create that fails; there is nothing to delete then."""
+        try:
+            self.add(spec=spec)
+        except ttrpc.RpcError as e:
+            container = self.members.pop()
+            shutil.rmtree(self._bundle(container))
+            return e
+        raise AssertionError('a container was created')
+
+    def output(self, container, script, limit=None, check=True):
+        """What a shell script in a member prints: as text, or with `check` off (status, text)"""
+        box, exec_id = self.box, 'x'
+        fields = box.stdio('stdout', 'stderr', prefix=exec_id)
+        more = {'capabilities': self._capabilities()} if container == self.look else {}
+        spec = json.dumps({**process_spec('sh', '-c', script), **more}).encode()
+        limit = limit or box.limit
+        box.call('Exec', id=container, exec_id=exec_id, spec={'type_url': pb.PROCESS_URL, 'value': spec}, **fields)
+        box.call('Start', id=container, exec_id=exec_id)
+        status = box.call('Wait', id=container, exec_id=exec_id, limit=limit)['exit_status']
+        out, err = (box.streams[exec_id + s].finish(limit).decode() for s in ('stdout', 'stderr'))
+        box.call('Delete', id=container, exec_id=exec_id)
+        forget(box, exec_id)
+        if not check:
+            return status, out + err
+        if status:
+            raise AssertionError('exit %d of %s: %s' % (status, script, out + err))
+        return out
+
+    def end(self, container):
+        """Kill and remove a member."""
+        self.box.call('Kill', id=container, signal=9)
+        self.box.call('Wait', id=container, limit=self.box.limit)
+        self.remove(container)
 
     def close(self):
         for container in list(self.members):

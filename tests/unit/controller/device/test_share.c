@@ -24,10 +24,15 @@ static CO int on_remove(void *ctx, const char *name, struct err *err)
 	return fake_call(ctx, err, "remove %s", name);
 }
 
+/* The guest's answer to a mount was not waited for. */
+static bool abandoned;
+
 static CO int on_mount(void *ctx, const char *name, const char *guest_path, bool read_only,
 		       struct err *err)
 {
-	return fake_call(ctx, err, "mount %s", guest_path);
+	int r = fake_call(ctx, err, "mount %s", guest_path);
+
+	return r >= 0 && abandoned ? err_set(err, -ETIMEDOUT, "no answer") : r;
 }
 
 static CO int on_unmount(void *ctx, const char *name, const char *guest_path, bool read_only,
@@ -42,6 +47,7 @@ static void setup(void)
 {
 	ck_assert_int_eq(loop_init(), 0);
 	fake_init(&f);
+	abandoned = false;
 	strcpy(dir + strlen(dir) - 6, "XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	one = str_printf("%s/one", dir);
@@ -202,6 +208,107 @@ START_TEST(a_failed_teardown_goes_on_where_it_failed)
 }
 END_TEST
 
+START_TEST(what_failed_is_torn_down_at_the_second_attempt_when_the_first_fails)
+{
+	struct use a = { 0 };
+
+	reserve(&a, dir, true);
+	f.fail_at = 2;
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -EIO);
+	fake_calls(&f);
+	f.fail_at = 3;
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, -EIO);
+	ck_assert_uint_eq(shares_in_use(shares), 1);
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "remove 0;remove 0;");
+	ck_assert_uint_eq(shares_in_use(shares), 0);
+}
+END_TEST
+
+START_TEST(a_mount_whose_answer_was_not_waited_for_is_unmounted)
+{
+	struct use a = { 0 };
+
+	reserve(&a, dir, true);
+	abandoned = true;
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -ETIMEDOUT);
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -ERR_STATE);
+	fake_calls(&f);
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/plan9/0;remove 0;");
+}
+END_TEST
+
+START_TEST(one_share_serves_all_its_reservations_and_goes_with_the_last)
+{
+	struct use a = { 0 }, b = { 0 };
+
+	reserve(&a, dir, true);
+	reserve(&b, dir, true);
+	in_coroutine(map, &a);
+	in_coroutine(map, &b);
+	in_coroutine(map, &b);
+	ck_assert_str_eq(a.guest_path, b.guest_path);
+	ck_assert_str_eq(fake_calls(&f), "add 0 - ro;mount /run/mounts/plan9/0;");
+	in_coroutine(unmap, &a);
+	ck_assert_str_eq(fake_calls(&f), "");
+	ck_assert_uint_eq(shares_in_use(shares), 1);
+	in_coroutine(unmap, &b);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/plan9/0;remove 0;");
+	ck_assert_uint_eq(shares_in_use(shares), 0);
+}
+END_TEST
+
+START_TEST(what_was_never_mapped_asks_nothing_of_anybody)
+{
+	struct use a = { 0 };
+
+	reserve(&a, dir, false);
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "");
+	ck_assert_uint_eq(shares_in_use(shares), 0);
+}
+END_TEST
+
+START_TEST(an_unknown_reservation_cannot_be_mapped_and_is_released_already)
+{
+	struct use a = { 0 };
+
+	reserve(&a, dir, false);
+	in_coroutine(map, &a);
+	in_coroutine(unmap, &a);
+	fake_calls(&f);
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -ERR_NOT_FOUND);
+	ck_assert_str_eq(fake_calls(&f), "");
+}
+END_TEST
+
+START_TEST(a_symlink_is_the_share_of_what_it_names)
+{
+	_cleanup_free_ char *link = str_printf("%s/link", dir);
+	struct use a = { 0 }, b = { 0 };
+
+	ck_assert_int_eq(symlink("one", link), 0);
+	ck_assert_int_eq(reserve(&a, link, true), 0);
+	ck_assert_int_eq(reserve(&b, one, true), 0);
+	ck_assert_uint_eq(shares_in_use(shares), 1);
+	in_coroutine(map, &a);
+	ck_assert_str_eq(a.guest_path, "/run/mounts/plan9/0/one");
+	in_coroutine(unmap, &a);
+	in_coroutine(unmap, &b);
+}
+END_TEST
+
 START_TEST(who_reserves_during_the_last_release_mounts_again)
 {
 	struct use a = { 0 }, b = { 0 };
@@ -257,6 +364,12 @@ int main(void)
 	tcase_add_test(t, releasing_one_of_two_reservations_before_mapping_keeps_the_other);
 	tcase_add_loop_test(t, a_failed_share_refuses_others_and_drains, 0, 2);
 	tcase_add_loop_test(t, a_failed_teardown_goes_on_where_it_failed, 0, 2);
+	tcase_add_test(t, what_failed_is_torn_down_at_the_second_attempt_when_the_first_fails);
+	tcase_add_test(t, a_mount_whose_answer_was_not_waited_for_is_unmounted);
+	tcase_add_test(t, one_share_serves_all_its_reservations_and_goes_with_the_last);
+	tcase_add_test(t, what_was_never_mapped_asks_nothing_of_anybody);
+	tcase_add_test(t, an_unknown_reservation_cannot_be_mapped_and_is_released_already);
+	tcase_add_test(t, a_symlink_is_the_share_of_what_it_names);
 	tcase_add_test(t, who_reserves_during_the_last_release_mounts_again);
 	tcase_add_test(t, writable_shares_can_be_forbidden);
 	tcase_add_test(t, what_does_not_exist_is_refused_by_name);
