@@ -37,8 +37,23 @@ static void clean_resources(struct json_object *resources)
 	set_if_zero(cpu, "quota", -1);
 }
 
-/* A path names a namespace of the host: in the guest the container gets one of its own. */
-static void clean_namespaces(struct json_object *section)
+/*
+ * Of ipc, uts and pid a path says that the pod's is shared; CRI's leads by the sandbox container's
+ * pid, which is the guest's. So does that of a member's network. Others name what is on the host.
+ */
+static bool is_of_pod(struct json_object *spec, struct json_object *entry)
+{
+	const char *type = json_get_str(entry, "type");
+	const char *path = json_get_str(entry, "path");
+	bool member = str_eq(json_get_str(json_get(spec, "annotations", NULL),
+					  "io.kubernetes.cri.container-type"),
+			     "container");
+
+	return str_eq(type, "ipc") || str_eq(type, "uts") || str_eq(type, "pid") ||
+	       (str_eq(type, "network") && member && path && str_starts(path, "/proc/"));
+}
+
+static void clean_namespaces(struct json_object *spec, struct json_object *section)
 {
 	struct json_object *list = json_get(section, "namespaces", NULL);
 	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
@@ -46,8 +61,45 @@ static void clean_namespaces(struct json_object *section)
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *entry = json_object_array_get_idx(list, i);
 
-		if (json_object_is_type(entry, json_type_object))
+		if (json_object_is_type(entry, json_type_object) && !is_of_pod(spec, entry))
 			json_object_object_del(entry, "path");
+	}
+}
+
+/*
+ * The directory that CRI shares between the containers of a pod as their /dev/shm (that of the host,
+ * if they share its ipc) would be one of the host's: in the guest there is one for each pod.
+ */
+static bool is_cri_shm(struct json_object *mount)
+{
+	const char *source = json_get_str(mount, "source");
+	const char *sandbox = source ? strstr(source, "/sandboxes/") : NULL;
+	const char *id = sandbox ? strchr(sandbox + 1, '/') + 1 : "";
+
+	return str_eq(json_get_str(mount, "destination"), "/dev/shm") &&
+	       str_eq(json_get_str(mount, "type"), "bind") &&
+	       (str_eq(source, "/dev/shm") || str_eq(id + strcspn(id, "/"), "/shm"));
+}
+
+static void replace_shm(struct json_object *spec)
+{
+	static const char *const options[] = { "nosuid", "noexec", "nodev", "mode=1777",
+					       "size=65536k" };
+	struct json_object *list = json_get(spec, "mounts", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *mount = json_object_array_get_idx(list, i);
+		struct json_object *words;
+
+		if (!is_cri_shm(mount))
+			continue;
+		words = json_object_new_array();
+		for (size_t k = 0; k < ARRAY_SIZE(options); k++)
+			json_object_array_add(words, json_object_new_string(options[k]));
+		json_object_object_add(mount, "type", json_object_new_string("tmpfs"));
+		json_object_object_add(mount, "source", json_object_new_string("shm"));
+		json_object_object_add(mount, "options", words);
 	}
 }
 
@@ -61,7 +113,7 @@ static void clean_linux(struct json_object *spec, struct json_object *section)
 	drop(section, host_only, ARRAY_SIZE(host_only));
 	if (json_object_is_type(resources, json_type_object))
 		clean_resources(resources);
-	clean_namespaces(section);
+	clean_namespaces(spec, section);
 	if (str_eq(privileged, "true"))
 		json_object_object_del(section, "seccomp");
 }
@@ -111,6 +163,7 @@ int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod
 
 	json_object_object_del(copy, "hooks");
 	clean_linux(copy, json_get(copy, "linux", NULL));
+	replace_shm(copy);
 	keep_of_windows(copy);
 	drop(json_get(copy, "process", NULL), host_labels, ARRAY_SIZE(host_labels));
 	if (!json_object_is_type(root, json_type_object)) {

@@ -13,10 +13,12 @@ struct json_object;
  *		is present
  * @ret:	one reference
  *
- * Dropped: hooks, paths of namespaces, cgroupsPath, resources.{devices, blockIO, hugepageLimits,
- * network}, security labels of the host, intelRdt; the windows section but for
- * network.networkNamespace and devices. A CPU period of 0 becomes 100000 and a quota of 0 becomes
- * -1. Annotation io.microsoft.virtualmachine.lcow.privileged drops seccomp.
+ * Dropped: hooks, paths of namespaces but where they say that the pod's is shared, cgroupsPath,
+ * resources.{devices, blockIO, hugepageLimits, network}, security labels of the host, intelRdt; the
+ * windows section but for network.networkNamespace and devices. A CPU period of 0 becomes 100000 and
+ * a quota of 0 becomes -1. Annotation io.microsoft.virtualmachine.lcow.privileged drops seccomp. The
+ * /dev/shm that CRI makes for a pod on the host becomes a tmpfs, which the guest shares between
+ * those who share ipc.
  *
  * Return: 0, or -ERR_INVALID when there is no linux or no process section
  */

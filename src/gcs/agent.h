@@ -18,6 +18,7 @@ struct transport;
 
 /**
  * struct agent - the whole guest agent; one per process, passed down to everything
+ * @program:	path of this program
  * @test:	runs on a test channel and not in a VM: nothing of the machine may be changed
  * @stopping:	the VM is being powered off: the bridge does not dial again
  * @ready:	set once the host has negotiated for the first time: what need not delay that starts
@@ -30,11 +31,13 @@ struct transport;
  * @oom:	out-of-memory kills
  * @shares:	the VM's virtio-9p export root
  * @containers:	id to struct container, those being created too
+ * @pods:	id to struct pod
  * @networks:	NamespaceID in lower case to struct network
  * @pci_devices: VMBus GUID to directory below /sys, for those that the host has added
  * @externals:	struct process outside of containers
  */
 struct agent {
+	const char *program;
 	bool test;
 	bool stopping;
 	struct co_event ready;
@@ -46,6 +49,7 @@ struct agent {
 	struct oom *oom;
 	struct shares *shares;
 	struct map containers;
+	struct map pods;
 	struct map networks;
 	struct map pci_devices;
 	struct list externals;

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "gcs/cgroup.h"
 
 /* with crun, for as long as it runs */
 #define OWN_MEMORY "8M"
@@ -53,30 +54,6 @@ static const struct {
 	{ "/proc/self/fd/1", "/dev/stdout" },
 	{ "/proc/self/fd/2", "/dev/stderr" },
 };
-
-/* Each controller by itself: one that cannot be enabled must not take the others along. */
-static int cgroup_delegate(const char *dir, struct err *err)
-{
-	_cleanup_free_ char *list = NULL;
-	_cleanup_free_ char *available = str_printf("%s/cgroup.controllers", dir);
-	_cleanup_free_ char *enabled = str_printf("%s/cgroup.subtree_control", dir);
-	_cleanup_strv_ char **names = NULL;
-	int r;
-
-	r = file_read(available, 4096, &list, NULL);
-	if (r < 0)
-		return err_sys(err, r, "read %s", available);
-	names = strv_split(list, " \n");
-	for (char **n = names; n && *n; n++) {
-		_cleanup_free_ char *word = str_printf("+%s", *n);
-
-		r = file_put(enabled, word);
-		if (r < 0)
-			log_warn("cannot enable the %s controller below %s: %s", *n, dir,
-				 strerror(-r));
-	}
-	return 0;
-}
 
 /* The OOM killer spares PID 1 anyway; that its pages stay keeps it quick when memory is short. */
 static int own_cgroup(struct err *err)

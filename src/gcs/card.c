@@ -25,6 +25,7 @@
 #include "base/mem.h"
 #include "base/netns.h"
 #include "base/str.h"
+#include "gcs/namespace.h"
 #include "loop/worker.h"
 #include "wire/gcs.h"
 #include "wire/nl.h"
@@ -69,11 +70,6 @@ static int link_up(struct nl_sock *sock, const char *name, unsigned mtu)
 
 /* ---- namespaces ---- */
 
-struct making {
-	const char *path;
-	int fd;
-};
-
 static int bring_lo_up(void *arg)
 {
 	struct nl_sock *sock = open_netlink();
@@ -83,67 +79,9 @@ static int bring_lo_up(void *arg)
 	return nl_errno(r);
 }
 
-/* On a thread of its own that ends with it: it never comes back from there. */
-static int make_namespace(struct making *m)
-{
-	if (unshare(CLONE_NEWNET) < 0)
-		return -errno;
-	m->fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (m->fd < 0)
-		return -errno;
-	if (mount("/proc/thread-self/ns/net", m->path, NULL, MS_BIND, NULL) < 0)
-		return -errno;
-	return bring_lo_up(NULL);
-}
-
-static int namespace_new(void *arg)
-{
-	struct making *m = arg;
-	_cleanup_fd_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	int r;
-
-	if (home < 0)
-		return -errno;
-	r = make_namespace(m);
-	if (setns(home, CLONE_NEWNET) < 0) {
-		log_error("return from a network namespace: %m");
-		abort();
-	}
-	return r;
-}
-
-static int namespace_free(void *arg)
-{
-	const char *path = arg;
-
-	umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
-	return unlink(path) < 0 ? -errno : 0;
-}
-
 CO int card_namespace_new(const char *path, int *ret, struct err *err)
 {
-	struct making m = { .path = path, .fd = -EBADF };
-	int r = file_write(path, "", 0, 0444);
-
-	if (r < 0)
-		return err_sys(err, r, "make %s", path);
-	r = worker_call(namespace_new, &m);
-	if (r < 0) {
-		card_namespace_free(path);
-		fd_close(m.fd);
-		return err_sys(err, r, "make network namespace %s", path);
-	}
-	*ret = m.fd;
-	return 0;
-}
-
-CO void card_namespace_free(const char *path)
-{
-	_cleanup_free_ char *own = mem_strdup(path);
-	int r = worker_call(namespace_free, own);
-
-	if (r < 0 && r != -ENOENT)
-		log_warn("remove %s: %s", path, strerror(-r));
+	return namespace_new(path, CLONE_NEWNET, bring_lo_up, NULL, ret, err);
 }
 
 /* ---- finding ---- */

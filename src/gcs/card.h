@@ -18,11 +18,10 @@ struct gcs_network_adapter;
  * @path:	where it is bound, for others to join it; a file made here
  * @ret:	its fd
  *
- * Return: 0 or negative errno with text; then there is nothing at @path
+ * Return: 0 or negative errno with text; then there is nothing at @path; else namespace_free() ends
+ * it
  */
 CO int card_namespace_new(const char *path, int *ret, struct err *err);
-/** card_namespace_free() - take away its path; it ends with its last process and fd */
-CO void card_namespace_free(const char *path);
 
 /** card_mac_parse() - six bytes in hex, apart by ':' or '-'; Return: 0 or -ERR_INVALID */
 int card_mac_parse(const char *text, uint8_t ret[6]);

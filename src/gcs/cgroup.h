@@ -8,6 +8,7 @@
 #include "loop/co.h"
 
 struct err;
+struct json_object;
 
 /*
  * The files of a cgroup v2 (the kernel's Documentation/admin-guide/cgroup-v2.rst). What cannot be
@@ -27,6 +28,23 @@ uint64_t cgroup_number(const char *dir, const char *file);
  * cgroup_keyed() - value of a line "key value" of @text, which may be NULL; 0 when there is none
  */
 uint64_t cgroup_keyed(const char *text, const char *key);
+
+/**
+ * cgroup_delegate() - enable every controller for the children of the cgroup @dir
+ *
+ * Each by itself: one that cannot be enabled is logged, and does not take the others along.
+ *
+ * Return: 0 or negative errno with text
+ */
+int cgroup_delegate(const char *dir, struct err *err);
+
+/**
+ * cgroup_limit() - set limits of memory, CPU and pids
+ * @resources:	OCI linux.resources object, NULL for none; what it does not name stays
+ *
+ * Return: 0; -ERR_INVALID or negative errno with text, then some may have been set
+ */
+int cgroup_limit(const char *dir, struct json_object *resources, struct err *err);
 
 /**
  * cgroup_freeze() - stop every process in a cgroup and below it, or let them go on

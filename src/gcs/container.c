@@ -18,9 +18,9 @@
 #include "gcs/crun.h"
 #include "gcs/layers.h"
 #include "gcs/mounts.h"
-#include "gcs/network.h"
 #include "gcs/oom.h"
 #include "gcs/pci.h"
+#include "gcs/pod.h"
 #include "gcs/process.h"
 #include "gcs/reaper.h"
 #include "loop/worker.h"
@@ -50,7 +50,7 @@ static void container_free(struct container *c)
 	LIST_FOR_EACH_SAFE(it, &c->execs)
 		process_free(LIST_ENTRY(it, struct process, link));
 	oom_watch_free(c->oom);
-	network_leave(c->network);
+	pod_leave(c->pod);
 	spec_facts_clear(&c->facts);
 	free(c->id);
 	free(c->activity);
@@ -128,14 +128,15 @@ static int create(struct container *c, struct json_object *spec, struct err *err
 
 	if (r < 0)
 		return err_sys(err, r, "mkdir %s", c->bundle);
-	r = pci_add_nodes(c->agent, spec, err);
-	if (r < 0)
-		return r;
-	c->network = network_join(c->agent, spec);
-
-	_cleanup_free_ char *resolv = network_resolv(c->network);
-
-	r = spec_prepare(spec, c->id, c->bundle, resolv, &c->facts, err);
+	r = spec_classify(spec, c->id, c->bundle, &c->facts, err);
+	if (r >= 0)
+		r = pci_add_nodes(c->agent, spec, err);
+	if (r >= 0)
+		r = pod_join(c->agent, &c->facts, spec, &c->pod, err);
+	if (r >= 0)
+		r = pod_fit(c->pod, c->id, &c->facts, spec, c->bundle, err);
+	if (r >= 0)
+		r = spec_prepare(spec, &c->facts, err);
 	if (r < 0)
 		return r;
 	spec_make_cwd(json_get(spec, "process", NULL), c->facts.rootfs);
@@ -375,6 +376,8 @@ int container_update(struct container *c, struct json_object *resources, struct 
 		return fail(err, -ERR_STATE, HR_ALREADY_STOPPED, "container not running", c->id);
 	c->starting++;
 	r = crun_update(c->id, resources, err);
+	if (r >= 0 && c->facts.kind == SPEC_SANDBOX)
+		r = pod_limit(c->pod, resources, err);
 	c->starting--;
 	return r < 0 ? err_wrap(err, r, "update container %s", c->id) : 0;
 }

@@ -16,6 +16,7 @@ struct gcs_container_config;
 struct gcs_execute_request;
 struct json_object;
 struct oom_watch;
+struct pod;
 struct process;
 
 /**
@@ -41,6 +42,7 @@ enum container_state {
  * @bundle:	OciBundlePath
  * @scratch:	ScratchDirPath, may be NULL
  * @facts:	what is kept of its spec
+ * @pod:	which it has joined
  * @state:	see there
  * @exit_type:	of the notification
  * @noted:	the notification has been sent
@@ -60,7 +62,7 @@ struct container {
 	char *bundle;
 	char *scratch;
 	struct spec_facts facts;
-	struct network *network;
+	struct pod *pod;
 	enum container_state state;
 	const char *exit_type;
 	bool noted;
@@ -103,7 +105,7 @@ CO int container_exec(struct container *c, const struct gcs_execute_request *m,
 int container_shutdown(struct container *c, bool forced, struct err *err);
 /** container_signal() - send a signal to one process */
 int container_signal(struct container *c, pid_t pid, int signo, struct err *err);
-/** container_update() - change its resource limits */
+/** container_update() - change its resource limits; those of a sandbox container are its pod's, too */
 CO int container_update(struct container *c, struct json_object *resources, struct err *err);
 
 /**

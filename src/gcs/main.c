@@ -19,6 +19,7 @@
 #include "gcs/module.h"
 #include "gcs/oom.h"
 #include "gcs/options.h"
+#include "gcs/pause.h"
 #include "gcs/reaper.h"
 #include "gcs/share.h"
 #include "gcs/transport.h"
@@ -77,6 +78,9 @@ static int start(struct agent *a, const struct options *o, struct err *err)
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && str_eq(argv[1], "pause"))
+		return pause_main();
+
 	struct agent *a = NEW0(struct agent);
 	struct options o;
 	struct err *err = NEW0(struct err);
@@ -88,6 +92,7 @@ int main(int argc, char **argv)
 	 * who has no need to attack its own VM.
 	 */
 	json_global_set_string_hash(JSON_C_STR_HASH_PERLLIKE);
+	a->program = "/proc/self/exe";
 	list_init(&a->externals);
 	co_event_init(&a->ready);
 	co_event_init(&a->plugged);

@@ -2,7 +2,6 @@
 #include "gcs/network.h"
 
 #include <ctype.h>
-#include <json-c/json.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,10 +13,9 @@
 #include "base/str.h"
 #include "gcs/agent.h"
 #include "gcs/card.h"
-#include "gcs/container.h"
 #include "gcs/module.h"
+#include "gcs/namespace.h"
 #include "wire/gcs.h"
-#include "wire/json.h"
 
 #define NETNS_DIR "/run/netns"
 #define APPEAR_USEC (5 * USEC_PER_SEC)
@@ -40,7 +38,7 @@ struct adapter {
  * struct network - see network.h
  * @key:	its id in lower case
  * @path:	of the namespace
- * @users:	containers that are in it, and calls under way
+ * @users:	pods that are in it, and calls under way
  * @made:	how many cards it ever had, for the next one's name
  * @lock:	one card at a time
  */
@@ -109,7 +107,7 @@ static CO void network_put(struct network *n)
 	if (--n->users > 0 || !list_empty(&n->adapters))
 		return;
 	map_remove(&n->agent->networks, n->key);
-	card_namespace_free(n->path);
+	namespace_free(n->path);
 	fd_close(n->netns);
 	free(n->key);
 	free(n->path);
@@ -216,63 +214,34 @@ CO int network_remove(struct agent *a, const struct gcs_network_adapter *setting
 	return 0;
 }
 
-/* ---- containers ---- */
+/* ---- pods ---- */
 
-static struct network *network_of(struct agent *a, struct json_object *spec)
+CO int network_join(struct agent *a, const char *id, struct network **ret, struct err *err)
 {
-	struct json_object *annotations = json_get(spec, "annotations", NULL);
-	const char *id =
-		json_get_str(json_get(spec, "windows", "network", NULL), "networkNamespace");
-	const char *sandbox = json_get_str(annotations, "io.kubernetes.cri.sandbox-id");
-	struct container *c = sandbox ? map_get(&a->containers, sandbox) : NULL;
+	struct network *n = find(a, id);
+	int r = n ? 0 : network_new(a, id, &n, err);
 
-	if (!str_empty(id))
-		return find(a, id);
-	return c ? c->network : NULL;
-}
-
-/* The spec's own path is one of the host's, if anything. */
-static void set_path(struct json_object *spec, const char *path)
-{
-	struct json_object *lin = json_get(spec, "linux", NULL);
-	struct json_object *list = json_get(lin, "namespaces", NULL), *ns = NULL;
-
-	if (!json_object_is_type(lin, json_type_object))
-		return;
-	if (!json_object_is_type(list, json_type_array)) {
-		list = json_object_new_array();
-		json_object_object_add(lin, "namespaces", list);
-	}
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
-		struct json_object *one = json_object_array_get_idx(list, i);
-
-		if (str_eq(json_get_str(one, "type"), "network"))
-			ns = one;
-	}
-	if (!ns) {
-		ns = json_object_new_object();
-		json_object_object_add(ns, "type", json_object_new_string("network"));
-		json_object_array_add(list, ns);
-	}
-	json_object_object_add(ns, "path", json_object_new_string(path));
-}
-
-struct network *network_join(struct agent *a, struct json_object *spec)
-{
-	struct network *n =
-		json_object_is_type(spec, json_type_object) ? network_of(a, spec) : NULL;
-
-	if (n) {
-		n->users++;
-		set_path(spec, n->path);
-	}
-	return n;
+	if (r < 0)
+		return r;
+	n->users++;
+	*ret = n;
+	return 0;
 }
 
 CO void network_leave(struct network *n)
 {
 	if (n)
 		network_put(n);
+}
+
+const char *network_path(const struct network *n)
+{
+	return n->path;
+}
+
+bool network_has_cards(const struct network *n)
+{
+	return !list_empty(&n->adapters);
 }
 
 /* ---- names ---- */
@@ -293,8 +262,6 @@ char *network_resolv(const struct network *n)
 	_cleanup_strv_ char **servers = NULL, **search = NULL;
 	_cleanup_buf_ struct buf text = { 0 };
 
-	if (!n)
-		return mem_strdup("");
 	LIST_FOR_EACH(it, &n->adapters) {
 		const struct adapter *ad = LIST_ENTRY(it, struct adapter, link);
 

@@ -2,16 +2,17 @@
 #ifndef LCOW_GCS_NETWORK_H
 #define LCOW_GCS_NETWORK_H
 
+#include <stdbool.h>
+
 #include "loop/co.h"
 
 struct agent;
 struct err;
 struct gcs_network_adapter;
-struct json_object;
 
 /*
- * Networks by the host's NamespaceID. Each is a network namespace of its own from its first card
- * on, whichever containers come later, and goes with its last card and container.
+ * Networks by the host's NamespaceID. Each is a network namespace of its own from its first card or
+ * pod on, whichever comes later, and goes with the last of both.
  */
 
 struct network;
@@ -32,16 +33,19 @@ CO int network_add(struct agent *a, const struct gcs_network_adapter *settings, 
 CO int network_remove(struct agent *a, const struct gcs_network_adapter *settings, struct err *err);
 
 /**
- * network_join() - let a container be in the network that its spec names, or its sandbox container
- * is in
- * @spec:	OCI spec as the host sent it, its network namespace is set
+ * network_join() - hold on to a network, which is made when there is none of that id
+ * @ret:	for network_leave()
  *
- * Return: for network_leave(); NULL for none
+ * Return: 0 or negative errno with text
  */
-struct network *network_join(struct agent *a, struct json_object *spec);
+CO int network_join(struct agent *a, const char *id, struct network **ret, struct err *err);
 /** network_leave() - NULL is fine */
 CO void network_leave(struct network *n);
-/** network_resolv() - text for resolv.conf, "" for NULL; the caller frees it */
+/** network_path() - of its namespace */
+const char *network_path(const struct network *n);
+/** network_has_cards() - whether there is more in it than lo */
+bool network_has_cards(const struct network *n);
+/** network_resolv() - text for resolv.conf; the caller frees it */
 char *network_resolv(const struct network *n);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "gcs/user.h"
 #include "wire/json.h"
@@ -21,6 +22,8 @@
 
 /* Later 1.x only add to this version, yet crun before 1.9 refuses them by their number. */
 #define OCI_VERSION "1.0.2"
+
+#define BUNDLES "/run/gcs/pods/"
 
 enum { HOSTNAME_MAX = 255 };
 
@@ -65,22 +68,55 @@ static struct json_object *member(struct json_object *o, const char *name, enum 
 	return m;
 }
 
-static int classify(struct json_object *spec, const char *id, struct spec_facts *f, struct err *err)
+const char *spec_annotation(struct json_object *spec, const char *name)
 {
-	struct json_object *annotations = json_get(spec, "annotations", NULL);
-	const char *type = annotations ? json_get_str(annotations, A_TYPE) : NULL;
-	const char *pod = annotations ? json_get_str(annotations, A_VIRTUAL_POD) : NULL;
+	return json_get_str(json_get(spec, "annotations", NULL), name);
+}
+
+bool spec_flag(struct json_object *spec, const char *name)
+{
+	static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" };
+	static const char *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
+	const char *text = spec_annotation(spec, name);
+
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+		if (str_eq(text, yes[i]))
+			return true;
+	for (size_t i = 0; text && i < ARRAY_SIZE(no); i++)
+		if (str_eq(text, no[i]))
+			return false;
+	if (text)
+		log_warn("annotation %s is neither true nor false: '%s'", name, text);
+	return false;
+}
+
+/* hcsshim's hosts name the pod in the path of the bundle: "/run/gcs/pods/<pod>/<container>". */
+static char *pod_of_bundle(const char *bundle, const char *id)
+{
+	const char *pod = str_starts(bundle, BUNDLES) ? bundle + strlen(BUNDLES) : "";
+	size_t n = strcspn(pod, "/");
+
+	return pod[n] == '/' && str_eq(pod + n + 1, id) ? mem_strndup(pod, n) : mem_strdup(id);
+}
+
+static int classify(struct json_object *spec, const char *id, const char *bundle,
+		    struct spec_facts *f, struct err *err)
+{
+	const char *type = spec_annotation(spec, A_TYPE);
+	const char *pod = spec_annotation(spec, A_VIRTUAL_POD);
+	_cleanup_free_ char *of_bundle = pod_of_bundle(bundle, id);
 	const char *sandbox = id;
 
 	if (!str_empty(pod) && str_eq(pod, id))
 		type = "sandbox";
 	if (!type) {
-		f->kind = SPEC_STANDALONE;
+		sandbox = of_bundle;
+		f->kind = str_eq(sandbox, id) ? SPEC_STANDALONE : SPEC_WORKLOAD;
 	} else if (str_eq(type, "sandbox")) {
 		f->kind = SPEC_SANDBOX;
 	} else if (str_eq(type, "container")) {
 		f->kind = SPEC_WORKLOAD;
-		sandbox = json_get_str(annotations, A_SANDBOX_ID);
+		sandbox = spec_annotation(spec, A_SANDBOX_ID);
 	} else {
 		return err_set(err, -ERR_INVALID, "unsupported '" A_TYPE "': '%s'", type);
 	}
@@ -90,45 +126,59 @@ static int classify(struct json_object *spec, const char *id, struct spec_facts 
 		return err_set(err, -ERR_INVALID, "unsupported '" A_SANDBOX_ID "': '%s'",
 			       sandbox ? sandbox : "");
 	f->sandbox = mem_strdup(sandbox);
-	f->cgroup = f->kind == SPEC_STANDALONE ? str_printf("/pods/%s", id)
-					       : str_printf("/pods/%s/%s", sandbox, id);
+	f->cgroup = str_printf("/pods/%s/%s", sandbox, id);
 	return 0;
 }
 
-static bool owns_pid_namespace(struct json_object *lin)
+struct json_object *spec_namespace(struct json_object *spec, const char *type)
 {
-	struct json_object *list = json_get(lin, "namespaces", NULL);
+	struct json_object *list = json_get(spec, "linux", "namespaces", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 
-	if (!json_object_is_type(list, json_type_array))
-		return false;
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct json_object *ns = json_object_array_get_idx(list, i);
 
-		if (json_object_is_type(ns, json_type_object) &&
-		    str_eq(json_get_str(ns, "type"), "pid"))
-			return str_empty(json_get_str(ns, "path"));
+		if (str_eq(json_get_str(ns, "type"), type))
+			return ns;
 	}
-	return false;
+	return NULL;
 }
 
-/* The host name ends up in files, so it is held to what a name may be. */
-static int hostname_of(struct json_object *spec, char ret[HOSTNAME_MAX + 1], struct err *err)
+void spec_set_namespace(struct json_object *spec, const char *type, const char *path)
+{
+	struct json_object *ns = spec_namespace(spec, type);
+
+	if (!ns) {
+		struct json_object *lin = member(spec, "linux", json_type_object);
+
+		ns = json_object_new_object();
+		json_object_object_add(ns, "type", json_object_new_string(type));
+		json_object_array_add(member(lin, "namespaces", json_type_array), ns);
+	}
+	if (path)
+		json_object_object_add(ns, "path", json_object_new_string(path));
+	else
+		json_object_object_del(ns, "path");
+}
+
+static bool owns_pid_namespace(struct json_object *spec)
+{
+	struct json_object *ns = spec_namespace(spec, "pid");
+
+	return ns && str_empty(json_get_str(ns, "path"));
+}
+
+int spec_hostname(struct json_object *spec, char **ret, struct err *err)
 {
 	const char *name = json_get_str(spec, "hostname");
 
-	if (str_empty(name)) {
-		if (gethostname(ret, HOSTNAME_MAX + 1) < 0)
-			return err_sys(err, -errno, "get the VM's hostname");
-		ret[HOSTNAME_MAX] = '\0';
-		return 0;
-	}
-	if (strlen(name) > HOSTNAME_MAX)
+	if (!str_empty(name) && strlen(name) > HOSTNAME_MAX)
 		return bad(err, "hostname is too long");
-	for (const char *c = name; *c; c++)
+	for (const char *c = name; c && *c; c++)
 		if (!isalnum((unsigned char)*c) && !strchr("_-.", *c))
 			return bad(err, "hostname holds characters other than letters, digits, "
 					"'_', '-' and '.'");
-	memcpy(ret, name, strlen(name) + 1);
+	*ret = str_empty(name) ? NULL : mem_strdup(name);
 	return 0;
 }
 
@@ -161,52 +211,58 @@ static bool mounts_at(struct json_object *mounts, const char *destination)
 	return false;
 }
 
-static void add_bind(struct json_object *mounts, const char *source, const char *destination,
-		     bool read_only)
+struct json_object *spec_mounts(struct json_object *spec)
+{
+	return member(spec, "mounts", json_type_array);
+}
+
+void spec_add_mount(struct json_object *mounts, const char *type, const char *source,
+		    const char *destination, const char *const *options)
 {
 	struct json_object *m = json_object_new_object();
-	struct json_object *options = json_object_new_array();
+	struct json_object *list = json_object_new_array();
 
 	json_object_object_add(m, "destination", json_object_new_string(destination));
-	json_object_object_add(m, "type", json_object_new_string("bind"));
+	json_object_object_add(m, "type", json_object_new_string(type));
 	json_object_object_add(m, "source", json_object_new_string(source));
-	json_object_array_add(options, json_object_new_string("bind"));
-	if (read_only)
-		json_object_array_add(options, json_object_new_string("ro"));
-	json_object_object_add(m, "options", options);
+	for (const char *const *o = options; *o; o++)
+		json_object_array_add(list, json_object_new_string(*o));
+	json_object_object_add(m, "options", list);
 	json_object_array_add(mounts, m);
 }
 
-static int network_files(struct json_object *spec, const char *bundle, const char *resolv,
-			 struct err *err)
+static const char *const network_files[] = { "hostname", "hosts", "resolv.conf" };
+
+int spec_write_files(const char *dir, const char *hostname, const char *resolv, struct err *err)
 {
-	struct json_object *mounts = member(spec, "mounts", json_type_array);
-	bool read_only = json_get_bool(json_get(spec, "root", NULL), "readonly", false);
-	char hostname[HOSTNAME_MAX + 1];
-	_cleanup_free_ char *hosts = NULL;
-	_cleanup_free_ char *line = NULL;
-	int r = hostname_of(spec, hostname, err);
+	_cleanup_free_ char *hosts = hosts_text(hostname);
+	_cleanup_free_ char *line = str_printf("%s\n", hostname);
+	const char *const texts[ARRAY_SIZE(network_files)] = { line, hosts, resolv };
 
-	if (r < 0)
-		return r;
-	hosts = hosts_text(hostname);
-	line = str_printf("%s\n", hostname);
-	const struct {
-		const char *name, *text;
-	} files[] = { { "hostname", line }, { "hosts", hosts }, { "resolv.conf", resolv } };
+	for (size_t i = 0; i < ARRAY_SIZE(network_files); i++) {
+		_cleanup_free_ char *path = str_printf("%s/%s", dir, network_files[i]);
+		int r = file_write(path, texts[i], strlen(texts[i]), 0644);
 
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		_cleanup_free_ char *destination = str_printf("/etc/%s", files[i].name);
-		_cleanup_free_ char *source = str_printf("%s/%s", bundle, files[i].name);
-
-		if (mounts_at(mounts, destination))
-			continue;
-		r = file_write(source, files[i].text, strlen(files[i].text), 0644);
 		if (r < 0)
-			return err_sys(err, r, "write %s", source);
-		add_bind(mounts, source, destination, read_only);
+			return err_sys(err, r, "write %s", path);
 	}
 	return 0;
+}
+
+void spec_mount_files(struct json_object *spec, const char *dir)
+{
+	static const char *const options[] = { "bind", NULL }, *const ro[] = { "bind", "ro", NULL };
+	struct json_object *mounts = spec_mounts(spec);
+	bool read_only = json_get_bool(json_get(spec, "root", NULL), "readonly", false);
+
+	for (size_t i = 0; i < ARRAY_SIZE(network_files); i++) {
+		_cleanup_free_ char *destination = str_printf("/etc/%s", network_files[i]);
+		_cleanup_free_ char *source = str_printf("%s/%s", dir, network_files[i]);
+
+		if (!mounts_at(mounts, destination))
+			spec_add_mount(mounts, "bind", source, destination,
+				       read_only ? ro : options);
+	}
 }
 
 /* The primary group is among the additional ones, lest a process drop it to get round a file that
@@ -257,8 +313,7 @@ static int resolve_user(struct json_object *process, const char *rootfs, struct 
 /* "soft;hard" of the annotation becomes an RLIMIT_CORE. */
 static int rlimit_core(struct json_object *spec, struct json_object *process, struct err *err)
 {
-	struct json_object *annotations = json_get(spec, "annotations", NULL);
-	const char *text = annotations ? json_get_str(annotations, A_RLIMIT_CORE) : NULL;
+	const char *text = spec_annotation(spec, A_RLIMIT_CORE);
 	_cleanup_strv_ char **part = NULL;
 	struct json_object *limit;
 	uint64_t soft, hard;
@@ -285,14 +340,12 @@ static void lower_version(struct json_object *spec)
 		json_object_object_add(spec, "ociVersion", json_object_new_string(OCI_VERSION));
 }
 
-int spec_prepare(struct json_object *spec, const char *id, const char *bundle, const char *resolv,
-		 struct spec_facts *ret, struct err *err)
+int spec_classify(struct json_object *spec, const char *id, const char *bundle,
+		  struct spec_facts *ret, struct err *err)
 {
-	struct json_object *process = json_get(spec, "process", NULL);
-	struct json_object *root = json_get(spec, "root", NULL);
 	struct spec_facts f __attribute__((cleanup(spec_facts_clear))) = { 0 };
-	struct json_object *lin;
-	const char *rootfs;
+	struct json_object *process = json_get(spec, "process", NULL);
+	const char *rootfs = json_get_str(json_get(spec, "root", NULL), "path");
 	int r;
 
 	if (!json_object_is_type(spec, json_type_object))
@@ -300,34 +353,39 @@ int spec_prepare(struct json_object *spec, const char *id, const char *bundle, c
 	r = check_process(process, err);
 	if (r < 0)
 		return r;
-	rootfs = json_object_is_type(root, json_type_object) ? json_get_str(root, "path") : NULL;
 	if (str_empty(rootfs) || rootfs[0] != '/')
 		return bad(err, "root.path is not an absolute path");
-	r = classify(spec, id, &f, err);
+	r = classify(spec, id, bundle, &f, err);
 	if (r < 0)
 		return r;
-	lin = member(spec, "linux", json_type_object);
-	json_object_object_add(lin, "cgroupsPath", json_object_new_string(f.cgroup));
-	json_object_object_del(spec, "windows");
-	lower_version(spec);
 	f.rootfs = mem_strdup(rootfs);
 	f.terminal = json_get_bool(process, "terminal", false);
-	f.own_pidns = owns_pid_namespace(lin);
-	r = network_files(spec, bundle, resolv, err);
-	if (r >= 0)
-		r = resolve_user(process, rootfs, err);
+	*ret = f;
+	f = (struct spec_facts){ 0 };
+	return 0;
+}
+
+int spec_prepare(struct json_object *spec, struct spec_facts *f, struct err *err)
+{
+	struct json_object *process = json_get(spec, "process", NULL);
+	struct json_object *lin = member(spec, "linux", json_type_object);
+	int r;
+
+	json_object_object_add(lin, "cgroupsPath", json_object_new_string(f->cgroup));
+	json_object_object_del(spec, "windows");
+	lower_version(spec);
+	f->own_pidns = owns_pid_namespace(spec);
+	r = resolve_user(process, f->rootfs, err);
 	if (r < 0)
 		return r;
-	f.named_user = r > 0;
-	if (f.kind != SPEC_STANDALONE) {
+	f->named_user = r > 0;
+	if (f->kind != SPEC_STANDALONE) {
 		r = rlimit_core(spec, process, err);
 		if (r < 0)
 			return r;
 	}
-	f.user = json_object_get(json_get(process, "user", NULL));
-	f.rlimits = json_object_get(json_get(process, "rlimits", NULL));
-	*ret = f;
-	f = (struct spec_facts){ 0 };
+	f->user = json_object_get(json_get(process, "user", NULL));
+	f->rlimits = json_object_get(json_get(process, "rlimits", NULL));
 	return 0;
 }
 

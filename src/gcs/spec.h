@@ -20,7 +20,7 @@ enum spec_kind {
  * struct spec_facts - what the agent keeps of a spec; free with spec_facts_clear()
  * @kind:	see there
  * @sandbox:	id of the pod
- * @cgroup:	as in linux.cgroupsPath: "/pods/…"
+ * @cgroup:	as in linux.cgroupsPath: "/pods/<pod>/<container>"
  * @rootfs:	root.path
  * @terminal:	init has a terminal
  * @own_pidns:	the kernel kills all of it when init dies
@@ -41,21 +41,68 @@ struct spec_facts {
 };
 
 /**
- * spec_prepare() - check an OCI spec as the host sent it, and make it fit the VM
- * @spec:	changed in place: cgroupsPath set, section windows removed, ociVersion 1.x lowered
- *		to what every crun takes, user name resolved with the groups that name the user,
- *		and the files hostname, hosts and resolv.conf written to @bundle and mounted below
- *		/etc where the spec does not mount them itself
+ * spec_classify() - check an OCI spec as the host sent it, and find its pod
  * @id:		container id
- * @bundle:	existing directory
- * @resolv:	text for resolv.conf
+ * @bundle:	"/run/gcs/pods/<pod>/<container>" says the pod of a container whose annotations do
+ *		not
+ * @ret:	all but @own_pidns and what comes after it
+ *
+ * Return: 0, or -ERR_INVALID with text for a spec that names no command, root …
+ */
+int spec_classify(struct json_object *spec, const char *id, const char *bundle,
+		  struct spec_facts *ret, struct err *err);
+
+/**
+ * spec_hostname() - the name that a spec gives its container
+ * @ret:	NULL for none; the caller frees it
+ *
+ * Return: 0, or -ERR_INVALID for what would break the files that it ends up in
+ */
+int spec_hostname(struct json_object *spec, char **ret, struct err *err);
+
+/**
+ * spec_write_files() - write hostname, hosts and resolv.conf to an existing directory
+ * Return: 0 or negative errno with text
+ */
+int spec_write_files(const char *dir, const char *hostname, const char *resolv, struct err *err);
+/** spec_mount_files() - mount these below /etc where the spec does not mount them itself */
+void spec_mount_files(struct json_object *spec, const char *dir);
+
+/** spec_namespace() - the entry of linux.namespaces of a type; NULL for none; borrowed */
+struct json_object *spec_namespace(struct json_object *spec, const char *type);
+
+/**
+ * spec_set_namespace() - put a container into a namespace
+ * @path:	NULL for one of its own
+ */
+void spec_set_namespace(struct json_object *spec, const char *type, const char *path);
+
+/** spec_mounts() - its mounts, an array that is made when there is none; borrowed */
+struct json_object *spec_mounts(struct json_object *spec);
+/** spec_add_mount() - append one; @options end with NULL */
+void spec_add_mount(struct json_object *mounts, const char *type, const char *source,
+		    const char *destination, const char *const *options);
+
+/** spec_annotation() - NULL for none; borrowed */
+const char *spec_annotation(struct json_object *spec, const char *name);
+
+/**
+ * spec_flag() - an annotation that says yes or no in one of the ways of hcsshim (1, t, true, …);
+ * false for anything else, and with a warning for what is neither
+ */
+bool spec_flag(struct json_object *spec, const char *name);
+
+/**
+ * spec_prepare() - make an OCI spec fit the VM
+ * @spec:	changed in place: cgroupsPath set, section windows removed, ociVersion 1.x lowered
+ *		to what every crun takes, user name resolved with the groups that name the user
+ * @facts:	of spec_classify(), the rest is filled in
  *
  * Everything that is not named here goes to the runtime as it is.
  *
- * Return: 0 or negative errno with text; -ERR_INVALID for a spec that names no command, root …
+ * Return: 0 or negative errno with text
  */
-int spec_prepare(struct json_object *spec, const char *id, const char *bundle, const char *resolv,
-		 struct spec_facts *ret, struct err *err);
+int spec_prepare(struct json_object *spec, struct spec_facts *facts, struct err *err);
 
 /**
  * spec_exec() - make an exec's process object fit its container

@@ -48,6 +48,39 @@ static const struct {
 	  "{\"process\":{},\"linux\":{\"namespaces\":[{\"type\":\"network\",\"path\":\"/proc/1/ns/"
 	  "net\"},{\"type\":\"mount\"},3]}}",
 	  "{\"namespaces\":[{\"type\":\"network\"},{\"type\":\"mount\"},3]}" },
+	/* what says that the pod's namespace is shared */
+	{ "linux",
+	  "{\"process\":{},\"linux\":{\"namespaces\":[{\"type\":\"ipc\",\"path\":\"/proc/1/ns/"
+	  "ipc\"},{\"type\":\"uts\",\"path\":\"/x\"},{\"type\":\"pid\",\"path\":\"/proc/9/ns/"
+	  "pid\"},{\"type\":\"user\",\"path\":\"/proc/1/ns/user\"}]}}",
+	  "{\"namespaces\":[{\"type\":\"ipc\",\"path\":\"/proc/1/ns/ipc\"},{\"type\":\"uts\","
+	  "\"path\":\"/x\"},{\"type\":\"pid\",\"path\":\"/proc/9/ns/pid\"},{\"type\":"
+	  "\"user\"}]}" },
+	{ "linux",
+	  "{\"process\":{},\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\"},"
+	  "\"linux\":{\"namespaces\":[{\"type\":\"network\",\"path\":\"/proc/7/ns/net\"}]}}",
+	  "{\"namespaces\":[{\"type\":\"network\",\"path\":\"/proc/7/ns/net\"}]}" },
+	{ "linux",
+	  "{\"process\":{},\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\"},"
+	  "\"linux\":{\"namespaces\":[{\"type\":\"network\",\"path\":\"/run/netns/a\"}]}}",
+	  "{\"namespaces\":[{\"type\":\"network\"}]}" },
+	/* CRI's /dev/shm */
+	{ "mounts",
+	  "{\"process\":{},\"linux\":{},\"mounts\":[{\"destination\":\"/dev/shm\",\"type\":"
+	  "\"bind\",\"source\":\"/run/containerd/x/sandboxes/p1/shm\",\"options\":[\"rbind\"]}]}",
+	  "[{\"destination\":\"/dev/shm\",\"type\":\"tmpfs\",\"source\":\"shm\",\"options\":["
+	  "\"nosuid\",\"noexec\",\"nodev\",\"mode=1777\",\"size=65536k\"]}]" },
+	{ "mounts",
+	  "{\"process\":{},\"linux\":{},\"mounts\":[{\"destination\":\"/dev/shm\",\"type\":"
+	  "\"bind\",\"source\":\"/dev/shm\"}]}",
+	  "[{\"destination\":\"/dev/shm\",\"type\":\"tmpfs\",\"source\":\"shm\",\"options\":["
+	  "\"nosuid\",\"noexec\",\"nodev\",\"mode=1777\",\"size=65536k\"]}]" },
+	{ "mounts",
+	  "{\"process\":{},\"linux\":{},\"mounts\":[{\"destination\":\"/dev/shm\",\"type\":"
+	  "\"bind\",\"source\":\"/volumes/shm\"},{\"destination\":\"/x\",\"type\":\"bind\","
+	  "\"source\":\"/sandboxes/p1/shm\"}]}",
+	  "[{\"destination\":\"/dev/shm\",\"type\":\"bind\",\"source\":\"/volumes/shm\"},{"
+	  "\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"/sandboxes/p1/shm\"}]" },
 	/* resources */
 	{ "linux",
 	  "{\"process\":{},\"linux\":{\"resources\":{\"devices\":[],\"blockIO\":{},"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gcs/card.h"
+#include "gcs/namespace.h"
 
 #include "netns.h"
 
@@ -25,7 +26,7 @@ static void setup(void)
 
 static CO void drop_pod(void)
 {
-	card_namespace_free(POD);
+	namespace_free(POD);
 }
 
 static void teardown(void)

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gcs/network.h"
 
-#include <json-c/json.h>
-
 #include "gcs/agent.h"
-#include "gcs/container.h"
 #include "gcs/module.h"
 #include "netns.h"
-#include "wire/json.h"
 
 static struct agent agent;
 static struct gcs_network_adapter settings;
@@ -48,7 +44,6 @@ static void teardown(void)
 	run(take_all_away);
 	ck_assert_uint_eq(agent.networks.len, 0);
 	map_free(&agent.networks);
-	map_free(&agent.containers);
 	modules_free(agent.modules);
 	network_teardown_test();
 }
@@ -129,14 +124,14 @@ START_TEST(a_card_that_is_none_or_does_not_come_leaves_no_network)
 }
 END_TEST
 
-/* ---- containers ---- */
+/* ---- pods ---- */
 
-static struct json_object *spec_of(const char *text)
+static const char *join_id;
+
+static CO void do_join(void)
 {
-	struct json_object *o = NULL;
-
-	ck_assert_int_eq(json_parse(text, strlen(text), &o, &err), 0);
-	return o;
+	result = network_join(&agent, join_id, &joins[n_joins], &err);
+	n_joins += result == 0;
 }
 
 static CO void do_leave(void)
@@ -144,63 +139,52 @@ static CO void do_leave(void)
 	network_leave(joins[--n_joins]);
 }
 
-static void expect_joined(const char *text, const char *namespaces)
+static struct network *join(const char *id)
 {
-	_cleanup_json_ struct json_object *spec = spec_of(text);
-	_cleanup_free_ char *got = NULL;
-
-	joins[n_joins++] = network_join(&agent, spec);
-	got = json_text(json_get(spec, "linux", "namespaces", NULL));
-	ck_assert_str_eq(got, namespaces);
+	join_id = id;
+	run(do_join);
+	ck_assert_msg(result == 0, "%s", err.text);
+	return joins[n_joins - 1];
 }
 
-START_TEST(a_container_joins_the_network_that_it_names_and_keeps_it)
+START_TEST(a_pod_joins_the_network_of_its_id_and_keeps_it)
 {
+	struct network *n;
+
 	ck_assert_int_eq(add(), 0);
-	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"NET-1\"}},\"linux\":{"
-		      "\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"network\","
-		      "\"path\":\"/proc/7/ns/net\"}]}}",
-		      "[{\"type\":\"pid\"},{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
-	ck_assert_ptr_nonnull(joins[0]);
+	n = join("NET-1");
+	ck_assert_str_eq(network_path(n), "/run/netns/n1");
+	ck_assert(network_has_cards(n));
+	ck_assert_ptr_eq(join("net-1"), n);
 	ck_assert_int_eq(take_away(), 0);
+	ck_assert(!network_has_cards(n));
+	run(do_leave);
 	ck_assert_uint_eq(agent.networks.len, 1);
 	run(do_leave);
 	ck_assert_uint_eq(agent.networks.len, 0);
 }
 END_TEST
 
-START_TEST(a_container_joins_the_network_of_its_sandbox_container)
+START_TEST(a_pod_without_cards_has_lo_and_cards_can_come)
 {
-	struct container sandbox = { 0 };
+	struct network *n = join("Net-1");
 
+	ck_assert(!network_has_cards(n));
+	sh("nsenter --net=%s ip -o link | grep -c . | grep -qx 1", network_path(n));
+	sh("nsenter --net=%s ip -o link show lo | grep -q UP", network_path(n));
 	ck_assert_int_eq(add(), 0);
-	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"Net-1\"}},\"linux\":{}}",
-		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
-	sandbox.network = joins[0];
-	map_set(&agent.containers, "p1", &sandbox);
-	expect_joined("{\"annotations\":{\"io.kubernetes.cri.sandbox-id\":\"p1\"},\"linux\":{"
-		      "\"namespaces\":[]}}",
-		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
-	ck_assert_ptr_eq(joins[1], joins[0]);
-}
-END_TEST
-
-START_TEST(a_container_of_no_known_network_stays_as_it_is)
-{
-	ck_assert_int_eq(add(), 0);
-	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"other\"}},\"linux\":{"
-		      "\"namespaces\":[{\"type\":\"network\"}]}}",
-		      "[{\"type\":\"network\"}]");
-	ck_assert_ptr_null(joins[0]);
-	ck_assert_ptr_null(network_join(&agent, NULL));
+	sh("nsenter --net=%s ip link show eth0 >/dev/null", network_path(n));
+	run(do_leave);
+	ck_assert_uint_eq(agent.networks.len, 1);
 }
 END_TEST
 
 START_TEST(names_come_from_all_cards_once_each)
 {
-	_cleanup_free_ char *none = network_resolv(NULL), *text = NULL;
+	_cleanup_free_ char *none = NULL, *text = NULL;
 
 	sh("ip link add new1 address 02:00:00:00:00:02 type veth peer name far1");
+	none = network_resolv(join("Net-1"));
 	settings.dns_servers = TEXT("10.0.0.1, FD00::1");
 	settings.dns_suffix = TEXT("A.b,c");
 	ck_assert_int_eq(add(), 0);
@@ -209,8 +193,6 @@ START_TEST(names_come_from_all_cards_once_each)
 	settings.dns_servers = TEXT("10.0.0.1,10.0.0.2\nevil");
 	settings.dns_suffix = TEXT("c");
 	ck_assert_int_eq(add(), 0);
-	expect_joined("{\"windows\":{\"network\":{\"networkNamespace\":\"Net-1\"}},\"linux\":{}}",
-		      "[{\"type\":\"network\",\"path\":\"/run/netns/n1\"}]");
 	text = network_resolv(joins[0]);
 	ck_assert_str_eq(none, "");
 	ck_assert_str_eq(text, "search a.b c\nnameserver 10.0.0.1\nnameserver fd00::1\n"
@@ -225,9 +207,8 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, an_adapter_that_is_in_the_network_is_refused);
 	tcase_add_loop_test(t, a_card_that_is_none_or_does_not_come_leaves_no_network, 0,
 			    ARRAY_SIZE(no_macs));
-	tcase_add_test(t, a_container_joins_the_network_that_it_names_and_keeps_it);
-	tcase_add_test(t, a_container_joins_the_network_of_its_sandbox_container);
-	tcase_add_test(t, a_container_of_no_known_network_stays_as_it_is);
+	tcase_add_test(t, a_pod_joins_the_network_of_its_id_and_keeps_it);
+	tcase_add_test(t, a_pod_without_cards_has_lo_and_cards_can_come);
 	tcase_add_test(t, names_come_from_all_cards_once_each);
 }
 

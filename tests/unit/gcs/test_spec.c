@@ -32,15 +32,22 @@ static struct json_object *prepared(const char *text)
 {
 	struct json_object *o = parse(text);
 
-	ck_assert_msg(spec_prepare(o, "c1", tmpdir, "", &facts, &err) == 0, "%s", err.text);
+	ck_assert_msg(spec_classify(o, "c1", tmpdir, &facts, &err) == 0 &&
+			      spec_prepare(o, &facts, &err) == 0,
+		      "%s", err.text);
 	return o;
 }
 
 static void refused(const char *text, const char *word)
 {
 	_cleanup_json_ struct json_object *o = parse(text);
+	int r = spec_classify(o, "c1", tmpdir, &facts, &err);
 
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), -ERR_INVALID);
+	if (r == 0) {
+		r = spec_prepare(o, &facts, &err);
+		spec_facts_clear(&facts);
+	}
+	ck_assert_int_eq(r, -ERR_INVALID);
 	ck_assert_msg(strstr(err.text, word) != NULL, "%s", err.text);
 }
 
@@ -49,7 +56,7 @@ START_TEST(a_lone_container_is_its_own_pod)
 	_cleanup_json_ struct json_object *o =
 		prepared(SPEC(",\"linux\":{\"cgroupsPath\":\"/x\"},\"windows\":{}"));
 
-	ck_assert_str_eq(json_get_str(json_get(o, "linux", NULL), "cgroupsPath"), "/pods/c1");
+	ck_assert_str_eq(json_get_str(json_get(o, "linux", NULL), "cgroupsPath"), "/pods/c1/c1");
 	ck_assert_ptr_null(json_get(o, "windows", NULL));
 	ck_assert_int_eq(facts.kind, SPEC_STANDALONE);
 	ck_assert_str_eq(facts.sandbox, "c1");
@@ -101,6 +108,26 @@ START_TEST(a_virtual_pod_gathers_its_containers)
 }
 END_TEST
 
+START_TEST(a_bundle_names_the_pod_where_no_annotation_does)
+{
+	const char *const rows[][2] = {
+		{ "/run/gcs/pods/p/c1", "p" },    { "/run/gcs/pods/c1/c1", "c1" },
+		{ "/run/gcs/pods/p/c2", "c1" },   { "/run/gcs/c/c1", "c1" },
+		{ "/run/gcs/pods/p/q/c1", "c1" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_json_ struct json_object *o = parse(SPEC(""));
+
+		ck_assert_int_eq(spec_classify(o, "c1", rows[i][0], &facts, &err), 0);
+		ck_assert_str_eq(facts.sandbox, rows[i][1]);
+		ck_assert_int_eq(facts.kind,
+				 str_eq(rows[i][1], "c1") ? SPEC_STANDALONE : SPEC_WORKLOAD);
+		spec_facts_clear(&facts);
+	}
+}
+END_TEST
+
 START_TEST(pods_that_cannot_be_are_refused)
 {
 	refused(SPEC(",\"annotations\":{\"io.kubernetes.cri.container-type\":\"pod\"}"),
@@ -121,37 +148,39 @@ START_TEST(a_spec_without_what_a_container_needs_is_refused)
 	refused("{\"process\":{\"args\":[1]},\"root\":{\"path\":\"%s\"}}", "process.args");
 	refused("{\"process\":{\"args\":[\"sh\"]}}", "root.path");
 	refused("{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"rootfs\"}}", "root.path");
-	ck_assert_int_eq(spec_prepare(NULL, "c1", tmpdir, "", &facts, &err), -ERR_INVALID);
+	ck_assert_int_eq(spec_classify(NULL, "c1", tmpdir, &facts, &err), -ERR_INVALID);
 }
 END_TEST
 
 START_TEST(network_files_are_written_and_mounted)
 {
-	_cleanup_json_ struct json_object *o = prepared(SPEC(",\"hostname\":\"pod.example.test\""));
+	_cleanup_json_ struct json_object *o = parse(SPEC(""));
 	_cleanup_free_ char *path = str_printf("%s/hosts", tmpdir);
 	_cleanup_free_ char *text = NULL;
-	struct json_object *mounts = json_get(o, "mounts", NULL);
+	struct json_object *mounts;
 
+	ck_assert_int_eq(spec_write_files(tmpdir, "pod.example.test", "", &err), 0);
+	spec_mount_files(o, tmpdir);
+	mounts = json_get(o, "mounts", NULL);
 	ck_assert_uint_eq(json_object_array_length(mounts), 3);
 	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 1), "destination"),
 			 "/etc/hosts");
 	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 1), "source"), path);
 	ck_assert_int_eq(file_read(path, 4096, &text, NULL), 0);
 	ck_assert_ptr_nonnull(strstr(text, "127.0.0.1 pod.example.test pod\n"));
-	spec_facts_clear(&facts);
 }
 END_TEST
 
 START_TEST(a_file_that_the_spec_mounts_itself_is_left_alone)
 {
 	_cleanup_json_ struct json_object *o =
-		prepared(SPEC(",\"mounts\":[{\"destination\":\"/etc/hosts\",\"source\":\"/"
-			      "x\",\"type\":\"bind\"}]"));
-	_cleanup_free_ char *path = str_printf("%s/hosts", tmpdir);
+		parse(SPEC(",\"mounts\":[{\"destination\":\"/etc/hosts\",\"source\":\"/"
+			   "x\",\"type\":\"bind\"}]"));
+	struct json_object *mounts = json_get(o, "mounts", NULL);
 
-	ck_assert_uint_eq(json_object_array_length(json_get(o, "mounts", NULL)), 3);
-	ck_assert_int_ne(access(path, F_OK), 0);
-	spec_facts_clear(&facts);
+	spec_mount_files(o, tmpdir);
+	ck_assert_uint_eq(json_object_array_length(mounts), 3);
+	ck_assert_str_eq(json_get_str(json_object_array_get_idx(mounts, 0), "source"), "/x");
 }
 END_TEST
 
@@ -161,18 +190,66 @@ START_TEST(a_read_only_root_has_them_read_only)
 		"{\"process\":{\"args\":[\"sh\"]},\"root\":{\"path\":\"%s\",\"readonly\":true}}");
 	_cleanup_free_ char *text = NULL;
 
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), 0);
+	spec_mount_files(o, tmpdir);
 	text = json_text(json_get(json_object_array_get_idx(json_get(o, "mounts", NULL), 0),
 				  "options", NULL));
 	ck_assert_str_eq(text, "[\"bind\",\"ro\"]");
-	spec_facts_clear(&facts);
 }
 END_TEST
 
 START_TEST(a_hostname_that_would_break_files_is_refused)
 {
-	refused(SPEC(",\"hostname\":\"a\\nb\""), "hostname");
-	refused(SPEC(",\"hostname\":\"a b\""), "hostname");
+	static const struct {
+		const char *name, *got;
+		int result;
+	} rows[] = { { "a\\nb", NULL, -ERR_INVALID },
+		     { "a b", NULL, -ERR_INVALID },
+		     { "", NULL, 0 },
+		     { "A-1_b.c", "A-1_b.c", 0 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ char *text = str_printf("{\"hostname\":\"%s\"}", rows[i].name);
+		_cleanup_json_ struct json_object *o = parse(text);
+		_cleanup_free_ char *name = NULL;
+
+		ck_assert_int_eq(spec_hostname(o, &name, &err), rows[i].result);
+		ck_assert_pstr_eq(name, rows[i].got);
+	}
+}
+END_TEST
+
+START_TEST(a_flag_is_what_hcsshim_takes_for_one)
+{
+	static const struct {
+		const char *text;
+		bool flag;
+	} rows[] = { { "1", true },    { "t", true },     { "True", true },
+		     { "TRUE", true }, { "0", false },    { "False", false },
+		     { "yes", false }, { "tRUE", false }, { "", false } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ char *text =
+			str_printf("{\"annotations\":{\"a\":\"%s\"}}", rows[i].text);
+		_cleanup_json_ struct json_object *o = parse(text);
+
+		ck_assert(spec_flag(o, "a") == rows[i].flag);
+		ck_assert(!spec_flag(o, "b"));
+	}
+}
+END_TEST
+
+START_TEST(a_namespace_is_set_where_it_is_or_added)
+{
+	_cleanup_json_ struct json_object *o =
+		parse("{\"linux\":{\"namespaces\":[{\"type\":\"ipc\",\"path\":\"/a\"},3]}}");
+	_cleanup_free_ char *text = NULL;
+
+	spec_set_namespace(o, "ipc", NULL);
+	spec_set_namespace(o, "uts", "/b");
+	spec_set_namespace(o, "uts", "/c");
+	ck_assert_ptr_null(spec_namespace(o, "pid"));
+	text = json_text(json_get(o, "linux", "namespaces", NULL));
+	ck_assert_str_eq(text, "[{\"type\":\"ipc\"},3,{\"type\":\"uts\",\"path\":\"/c\"}]");
 }
 END_TEST
 
@@ -182,10 +259,10 @@ START_TEST(a_user_name_is_resolved_in_the_root_and_execs_inherit_it)
 	_cleanup_json_ struct json_object *o = NULL;
 
 	tmpdir_write("rootfs/etc/passwd", "app:x:7:8:::\n");
-	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"},\"rlimits\":[{"
-		  "\"type\":\"RLIMIT_CORE\"}]},"
-		  "\"root\":{\"path\":\"%s/rootfs\"}}");
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), 0);
+	o = prepared(
+		"{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"},\"rlimits\":[{"
+		"\"type\":\"RLIMIT_CORE\"}]},"
+		"\"root\":{\"path\":\"%s/rootfs\"}}");
 	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "uid", NULL)), 7);
 	ck_assert_int_eq(json_object_get_int(json_get(o, "process", "user", "gid", NULL)), 8);
 	ck_assert_int_eq(spec_exec(exec, &facts, &err), 0);
@@ -207,9 +284,8 @@ START_TEST(a_user_by_name_has_the_groups_that_name_it_and_its_own)
 
 	tmpdir_write("rootfs/etc/passwd", "app:x:7:8:::\n");
 	tmpdir_write("rootfs/etc/group", "app:x:8:app\naudio:x:29:app\n");
-	o = parse("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"}},"
-		  "\"root\":{\"path\":\"%s/rootfs\"}}");
-	ck_assert_int_eq(spec_prepare(o, "c1", tmpdir, "", &facts, &err), 0);
+	o = prepared("{\"process\":{\"args\":[\"sh\"],\"user\":{\"username\":\"app\"}},"
+		     "\"root\":{\"path\":\"%s/rootfs\"}}");
 	groups = json_text(json_get(o, "process", "user", "additionalGids", NULL));
 	ck_assert_str_eq(groups, "[8,29]");
 	/* Those that are given stay. */
@@ -289,9 +365,11 @@ END_TEST
 TMPDIR_MAIN("gcs spec", a_lone_container_is_its_own_pod,
 	    a_later_1_x_of_the_specification_is_lowered_and_2_0_is_not,
 	    annotations_put_a_container_into_its_pod, a_virtual_pod_gathers_its_containers,
-	    pods_that_cannot_be_are_refused, a_spec_without_what_a_container_needs_is_refused,
-	    network_files_are_written_and_mounted, a_file_that_the_spec_mounts_itself_is_left_alone,
-	    a_read_only_root_has_them_read_only, a_hostname_that_would_break_files_is_refused,
+	    a_bundle_names_the_pod_where_no_annotation_does, pods_that_cannot_be_are_refused,
+	    a_spec_without_what_a_container_needs_is_refused, network_files_are_written_and_mounted,
+	    a_file_that_the_spec_mounts_itself_is_left_alone, a_read_only_root_has_them_read_only,
+	    a_hostname_that_would_break_files_is_refused, a_flag_is_what_hcsshim_takes_for_one,
+	    a_namespace_is_set_where_it_is_or_added,
 	    a_user_name_is_resolved_in_the_root_and_execs_inherit_it,
 	    a_user_by_name_has_the_groups_that_name_it_and_its_own,
 	    an_exec_keeps_its_user_when_the_container_has_a_numeric_one,

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LCOW_GCS_PAUSE_H
+#define LCOW_GCS_PAUSE_H
+
+/**
+ * pause_main() - be the first process of a pod's pid namespace, which has no sandbox container to be
+ * that: bury orphans, and do nothing else
+ *
+ * Runs in mount and pid namespaces of its own. Does not return but on failure; then the exit code.
+ */
+int pause_main(void);
+
+#endif
