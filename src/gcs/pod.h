@@ -10,12 +10,12 @@ struct json_object;
 struct spec_facts;
 
 /**
- * struct pod - what its containers have in common: a cgroup, a network, a name, and those namespaces
- * that they ask to share
+ * struct pod - what its containers have in common: a cgroup, a network, a name, and those
+ * namespaces that they ask to share
  *
- * There is one kind of pod, however it came to be: with a sandbox container (hcsshim's, virtual pods,
- * CRI's pause container), without one (CRI's "shim" sandboxer), or as that of a lone container. It is
- * there from the creation of its first container to the deletion of its last.
+ * There is one kind of pod, however it came to be: with a sandbox container (hcsshim's, virtual
+ * pods, CRI's pause container), without one (CRI's "shim" sandboxer), or as that of a lone
+ * container. It is there from the creation of its first container to the deletion of its last.
  *
  * A namespace is shared by those whose spec has a path in its entry; the path itself means nothing
  * here. That of the container with the pod's id is the pod's, if it lives when the namespace is
