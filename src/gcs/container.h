@@ -105,7 +105,7 @@ CO int container_exec(struct container *c, const struct gcs_execute_request *m,
 int container_shutdown(struct container *c, bool forced, struct err *err);
 /** container_signal() - send a signal to one process */
 int container_signal(struct container *c, pid_t pid, int signo, struct err *err);
-/** container_update() - change its resource limits; those of a sandbox container are its pod's, too */
+/** container_update() - change its limits, which for a sandbox container are its pod's, too */
 CO int container_update(struct container *c, struct json_object *resources, struct err *err);
 
 /**

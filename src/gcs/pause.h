@@ -3,8 +3,8 @@
 #define LCOW_GCS_PAUSE_H
 
 /**
- * pause_main() - be the first process of a pod's pid namespace, which has no sandbox container to be
- * that: bury orphans, and do nothing else
+ * pause_main() - be the first process of a pid namespace of a pod without sandbox container: bury
+ * orphans, and do nothing else
  *
  * Runs in mount and pid namespaces of its own. Does not return but on failure; then the exit code.
  */
