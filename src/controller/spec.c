@@ -8,6 +8,8 @@
 #include "base/str.h"
 #include "wire/json.h"
 
+#define A_PRIVILEGED "io.microsoft.virtualmachine.lcow.privileged"
+
 enum { CPU_PERIOD = 100000 };
 
 static void drop(struct json_object *o, const char *const *names, size_t n)
@@ -67,8 +69,8 @@ static void clean_namespaces(struct json_object *spec, struct json_object *secti
 }
 
 /*
- * The directory that CRI shares between the containers of a pod as their /dev/shm (that of the host,
- * if they share its ipc) would be one of the host's: in the guest there is one for each pod.
+ * The directory that CRI shares between the containers of a pod as their /dev/shm (that of the
+ * host, if they share its ipc) would be one of the host's: in the guest there is one for each pod.
  */
 static bool is_cri_shm(struct json_object *mount)
 {
@@ -103,12 +105,43 @@ static void replace_shm(struct json_object *spec)
 	}
 }
 
+/* The rule for all devices, "a" or no type and no numbers. */
+static bool allows_all_devices(struct json_object *section)
+{
+	struct json_object *list = json_get(section, "resources", "devices", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *rule = json_object_array_get_idx(list, i);
+		const char *type = json_get_str(rule, "type");
+
+		if (json_get_bool(rule, "allow", false) && (!type || str_eq(type, "a")) &&
+		    !json_get(rule, "major", NULL) && !json_get(rule, "minor", NULL))
+			return true;
+	}
+	return false;
+}
+
+static void mark_privileged(struct json_object *spec)
+{
+	struct json_object *annotations = json_get(spec, "annotations", NULL);
+
+	if (!allows_all_devices(json_get(spec, "linux", NULL)))
+		return;
+	if (!annotations) {
+		annotations = json_object_new_object();
+		json_object_object_add(spec, "annotations", annotations);
+	}
+	if (json_object_is_type(annotations, json_type_object) &&
+	    !json_get(annotations, A_PRIVILEGED, NULL))
+		json_object_object_add(annotations, A_PRIVILEGED, json_object_new_string("true"));
+}
+
 static void clean_linux(struct json_object *spec, struct json_object *section)
 {
 	static const char *const host_only[] = { "cgroupsPath", "mountLabel", "intelRdt" };
 	struct json_object *resources = json_get(section, "resources", NULL);
-	const char *privileged = json_get_str(json_get(spec, "annotations", NULL),
-					      "io.microsoft.virtualmachine.lcow.privileged");
+	const char *privileged = json_get_str(json_get(spec, "annotations", NULL), A_PRIVILEGED);
 
 	drop(section, host_only, ARRAY_SIZE(host_only));
 	if (json_object_is_type(resources, json_type_object))
@@ -159,9 +192,9 @@ int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod
 		return err_set(err, -ERR_EXHAUSTED, "config.json cannot be copied");
 
 	struct json_object *root = json_get(copy, "root", NULL);
-	struct json_object *annotations = json_get(copy, "annotations", NULL);
 
 	json_object_object_del(copy, "hooks");
+	mark_privileged(copy);
 	clean_linux(copy, json_get(copy, "linux", NULL));
 	replace_shm(copy);
 	keep_of_windows(copy);
@@ -171,6 +204,9 @@ int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod
 		json_object_object_add(copy, "root", root);
 	}
 	json_object_object_add(root, "path", json_object_new_string(rootfs));
+
+	struct json_object *annotations = json_get(copy, "annotations", NULL);
+
 	if (json_get_str(annotations, "io.kubernetes.cri.sandbox-id"))
 		json_object_object_add(annotations, "io.kubernetes.cri.sandbox-id",
 				       json_object_new_string(pod));

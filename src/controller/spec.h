@@ -15,10 +15,12 @@ struct json_object;
  *
  * Dropped: hooks, paths of namespaces but where they say that the pod's is shared, cgroupsPath,
  * resources.{devices, blockIO, hugepageLimits, network}, security labels of the host, intelRdt; the
- * windows section but for network.networkNamespace and devices. A CPU period of 0 becomes 100000 and
- * a quota of 0 becomes -1. Annotation io.microsoft.virtualmachine.lcow.privileged drops seccomp. The
- * /dev/shm that CRI makes for a pod on the host becomes a tmpfs, which the guest shares between
- * those who share ipc.
+ * windows section but for network.networkNamespace and devices. A CPU period of 0 becomes 100000
+ * and a quota of 0 becomes -1. The /dev/shm that CRI makes for a pod on the host becomes a tmpfs,
+ * which the guest shares between those who share ipc.
+ *
+ * Annotation io.microsoft.virtualmachine.lcow.privileged drops seccomp. It is set for a container
+ * that may use every device, as privileged ones of containerd may: it gets the VM's.
  *
  * Return: 0, or -ERR_INVALID when there is no linux or no process section
  */

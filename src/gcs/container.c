@@ -16,6 +16,7 @@
 #include "gcs/bridge.h"
 #include "gcs/cgroup.h"
 #include "gcs/crun.h"
+#include "gcs/device.h"
 #include "gcs/layers.h"
 #include "gcs/mounts.h"
 #include "gcs/oom.h"
@@ -129,6 +130,8 @@ static int create(struct container *c, struct json_object *spec, struct err *err
 	if (r < 0)
 		return err_sys(err, r, "mkdir %s", c->bundle);
 	r = spec_classify(spec, c->id, c->bundle, &c->facts, err);
+	if (r >= 0)
+		r = device_fit(spec, "/dev", err);
 	if (r >= 0)
 		r = pci_add_nodes(c->agent, spec, err);
 	if (r >= 0)

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "gcs/agent.h"
+#include "gcs/device.h"
 #include "gcs/module.h"
 #include "wire/gcs.h"
 #include "wire/json.h"
@@ -275,51 +276,7 @@ static CO int await_nodes(const char *device, char ***ret, struct err *err)
 	}
 }
 
-static struct json_object *array_of(struct json_object *o, const char *name)
-{
-	struct json_object *list = json_get(o, name, NULL);
-
-	if (json_object_is_type(list, json_type_array))
-		return list;
-	list = json_object_new_array();
-	json_object_object_add(o, name, list);
-	return list;
-}
-
-static struct json_object *numbers(const struct stat *st)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_object_object_add(o, "type", json_object_new_string(S_ISBLK(st->st_mode) ? "b" : "c"));
-	json_object_object_add(o, "major", json_object_new_int64(major(st->st_rdev)));
-	json_object_object_add(o, "minor", json_object_new_int64(minor(st->st_rdev)));
-	return o;
-}
-
-static void add_node(struct json_object *lin, const char *name)
-{
-	_cleanup_free_ char *path = str_printf("/dev/%s", name);
-	struct json_object *resources = json_get(lin, "resources", NULL), *node, *rule;
-	struct stat st;
-
-	if (stat(path, &st) < 0 || (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)))
-		return;
-	if (!json_object_is_type(resources, json_type_object)) {
-		resources = json_object_new_object();
-		json_object_object_add(lin, "resources", resources);
-	}
-	node = numbers(&st);
-	json_object_object_add(node, "path", json_object_new_string(path));
-	json_object_object_add(node, "uid", json_object_new_int64(st.st_uid));
-	json_object_object_add(node, "gid", json_object_new_int64(st.st_gid));
-	json_object_array_add(array_of(lin, "devices"), node);
-	rule = numbers(&st);
-	json_object_object_add(rule, "allow", json_object_new_boolean(true));
-	json_object_object_add(rule, "access", json_object_new_string("rwm"));
-	json_object_array_add(array_of(resources, "devices"), rule);
-}
-
-static CO int add_nodes_of(struct agent *a, struct json_object *lin, const char *guid,
+static CO int add_nodes_of(struct agent *a, struct json_object *spec, const char *guid,
 			   struct err *err)
 {
 	const char *device = map_get(&a->pci_devices, guid ? guid : "");
@@ -332,20 +289,22 @@ static CO int add_nodes_of(struct agent *a, struct json_object *lin, const char 
 	if (!has_driver(device) || is_network(device))
 		return 0;
 	r = await_nodes(device, &names, err);
-	for (char **name = names; r == 0 && name && *name; name++)
-		add_node(lin, *name);
+	for (char **name = names; r == 0 && name && *name; name++) {
+		_cleanup_free_ char *path = str_printf("/dev/%s", *name);
+
+		device_add(spec, path);
+	}
 	return r;
 }
 
 CO int pci_add_nodes(struct agent *a, struct json_object *spec, struct err *err)
 {
 	struct json_object *list = json_get(spec, "windows", "devices", NULL);
-	struct json_object *lin = json_get(spec, "linux", NULL);
 	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 
-	for (size_t i = 0; i < n && json_object_is_type(lin, json_type_object); i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct json_object *device = json_object_array_get_idx(list, i);
-		int r = add_nodes_of(a, lin, json_get_str(device, "id"), err);
+		int r = add_nodes_of(a, spec, json_get_str(device, "id"), err);
 
 		if (r < 0)
 			return err_wrap(err, r, "windows.devices");

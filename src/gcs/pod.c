@@ -141,7 +141,10 @@ CO void pod_leave(struct pod *p)
 	map_remove(&p->agent->pods, p->id);
 	if (rmdir(p->cgroup) < 0 && errno != ENOENT)
 		log_warn("remove %s: %m", p->cgroup);
-	child_free(p->init);
+	if (p->init) {
+		child_kill(p->init, SIGKILL);
+		child_forget(p->init);
+	}
 	for (size_t i = 0; i < SHARED_END; i++) {
 		if (p->paths[i])
 			namespace_free(p->paths[i]);

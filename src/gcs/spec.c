@@ -56,8 +56,7 @@ static int check_process(struct json_object *process, struct err *err)
 	return 0;
 }
 
-/* Member of an object, made as an empty object or array when absent. */
-static struct json_object *member(struct json_object *o, const char *name, enum json_type type)
+struct json_object *spec_member(struct json_object *o, const char *name, enum json_type type)
 {
 	struct json_object *m = json_get(o, name, NULL);
 
@@ -149,11 +148,11 @@ void spec_set_namespace(struct json_object *spec, const char *type, const char *
 	struct json_object *ns = spec_namespace(spec, type);
 
 	if (!ns) {
-		struct json_object *lin = member(spec, "linux", json_type_object);
+		struct json_object *lin = spec_member(spec, "linux", json_type_object);
 
 		ns = json_object_new_object();
 		json_object_object_add(ns, "type", json_object_new_string(type));
-		json_object_array_add(member(lin, "namespaces", json_type_array), ns);
+		json_object_array_add(spec_member(lin, "namespaces", json_type_array), ns);
 	}
 	if (path)
 		json_object_object_add(ns, "path", json_object_new_string(path));
@@ -213,7 +212,7 @@ static bool mounts_at(struct json_object *mounts, const char *destination)
 
 struct json_object *spec_mounts(struct json_object *spec)
 {
-	return member(spec, "mounts", json_type_array);
+	return spec_member(spec, "mounts", json_type_array);
 }
 
 void spec_add_mount(struct json_object *mounts, const char *type, const char *source,
@@ -292,7 +291,7 @@ static int add_groups(struct json_object *user, const char *rootfs, const char *
 /* Resolves user.username of a process object. Return: whether there was one, or negative errno. */
 static int resolve_user(struct json_object *process, const char *rootfs, struct err *err)
 {
-	struct json_object *user = member(process, "user", json_type_object);
+	struct json_object *user = spec_member(process, "user", json_type_object);
 	const char *name = json_get_str(user, "username");
 	uint32_t uid, gid;
 	int r;
@@ -328,7 +327,7 @@ static int rlimit_core(struct json_object *spec, struct json_object *process, st
 	json_object_object_add(limit, "type", json_object_new_string("RLIMIT_CORE"));
 	json_object_object_add(limit, "soft", json_object_new_uint64(soft));
 	json_object_object_add(limit, "hard", json_object_new_uint64(hard));
-	json_object_array_add(member(process, "rlimits", json_type_array), limit);
+	json_object_array_add(spec_member(process, "rlimits", json_type_array), limit);
 	return 0;
 }
 
@@ -368,7 +367,7 @@ int spec_classify(struct json_object *spec, const char *id, const char *bundle,
 int spec_prepare(struct json_object *spec, struct spec_facts *f, struct err *err)
 {
 	struct json_object *process = json_get(spec, "process", NULL);
-	struct json_object *lin = member(spec, "linux", json_type_object);
+	struct json_object *lin = spec_member(spec, "linux", json_type_object);
 	int r;
 
 	json_object_object_add(lin, "cgroupsPath", json_object_new_string(f->cgroup));

@@ -2,6 +2,7 @@
 #ifndef LCOW_GCS_SPEC_H
 #define LCOW_GCS_SPEC_H
 
+#include <json-c/json.h>
 #include <stdbool.h>
 
 struct err;
@@ -77,6 +78,8 @@ struct json_object *spec_namespace(struct json_object *spec, const char *type);
  */
 void spec_set_namespace(struct json_object *spec, const char *type, const char *path);
 
+/** spec_member() - member of an object, an empty object or array when it is not there; borrowed */
+struct json_object *spec_member(struct json_object *o, const char *name, enum json_type type);
 /** spec_mounts() - its mounts, an array that is made when there is none; borrowed */
 struct json_object *spec_mounts(struct json_object *spec);
 /** spec_add_mount() - append one; @options end with NULL */

@@ -94,6 +94,7 @@ EVENTS = {
                                    'exited_at': (5, TIMESTAMP)},
     'containerd.events.TaskDelete': {'container_id': (1, 'str'), 'pid': (2, 'uint'), 'exit_status': (3, 'uint'),
                                      'exited_at': (4, TIMESTAMP), 'id': (5, 'str')},
+    'containerd.events.TaskOOM': {'container_id': (1, 'str')},
     'containerd.events.TaskExecAdded': {'container_id': (1, 'str'), 'exec_id': (2, 'str')},
     'containerd.events.TaskExecStarted': {'container_id': (1, 'str'), 'exec_id': (2, 'str'), 'pid': (3, 'uint')},
 }

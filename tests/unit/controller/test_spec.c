@@ -111,6 +111,21 @@ static const struct {
 	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":"
 	  "\"false\"},\"linux\":{\"seccomp\":{}}}",
 	  "{\"seccomp\":{}}" },
+	/* every device may be used: privileged, as ctr and CRI have it */
+	{ NULL,
+	  "{\"process\":{},\"linux\":{\"seccomp\":{},\"resources\":{\"devices\":[{\"allow\":true,"
+	  "\"access\":\"rwm\"}]}}}",
+	  "{\"process\":{},\"linux\":{\"resources\":{}},\"annotations\":{\"io.microsoft."
+	  "virtualmachine.lcow.privileged\":\"true\"},\"root\":{\"path\":\"/run/rootfs\"}}" },
+	{ "annotations",
+	  "{\"process\":{},\"annotations\":{\"io.microsoft.virtualmachine.lcow.privileged\":"
+	  "\"false\"},\"linux\":{\"resources\":{\"devices\":[{\"type\":\"a\",\"allow\":true}]}}}",
+	  "{\"io.microsoft.virtualmachine.lcow.privileged\":\"false\"}" },
+	{ "annotations",
+	  "{\"process\":{},\"linux\":{\"resources\":{\"devices\":[{\"allow\":false},{\"allow\":"
+	  "true,"
+	  "\"type\":\"c\"},{\"allow\":true,\"major\":1,\"minor\":3},3]}}}",
+	  "null" },
 	/* windows */
 	{ "windows", "{\"process\":{},\"linux\":{}}", "null" },
 	{ "windows", "{\"process\":{},\"linux\":{},\"windows\":{\"layerFolders\":[\"x\"]}}",
