@@ -34,6 +34,7 @@ struct transport;
  * @pods:	id to struct pod
  * @networks:	NamespaceID in lower case to struct network
  * @pci_devices: VMBus GUID to directory below /sys, for those that the host has added
+ * @sockets:	path to struct unix_socket
  * @externals:	struct process outside of containers
  */
 struct agent {
@@ -52,6 +53,7 @@ struct agent {
 	struct map pods;
 	struct map networks;
 	struct map pci_devices;
+	struct map sockets;
 	struct list externals;
 };
 

@@ -208,7 +208,8 @@ static void writer(void *arg)
 static char **agree(char **wanted)
 {
 	static const char *const known[] = { GCS_EXT_OOM,     GCS_EXT_METRICS, GCS_EXT_FREEZER,
-					     GCS_EXT_DEVICES, GCS_EXT_CLOCK,   GCS_EXT_PCI };
+					     GCS_EXT_DEVICES, GCS_EXT_CLOCK,   GCS_EXT_PCI,
+					     GCS_EXT_SOCKETS };
 	char **agreed = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)

@@ -18,6 +18,7 @@
 #include "gcs/pci.h"
 #include "gcs/scsi.h"
 #include "gcs/share.h"
+#include "gcs/socket.h"
 #include "wire/gcs.h"
 
 static int eject(struct agent *a, const struct gcs_scsi_device *d, struct err *err)
@@ -58,6 +59,8 @@ MODIFY(add_pci, pci_add)
 MODIFY(remove_layers, layers_remove)
 MODIFY(add_adapter, network_add)
 MODIFY(remove_adapter, network_remove)
+MODIFY(add_socket, socket_add)
+MODIFY(remove_socket, socket_remove)
 MODIFY(update_clock, set_clock)
 MODIFY(update_pods_limit, set_pods_limit)
 
@@ -76,6 +79,8 @@ static const struct resource {
 	{ "CombinedLayers", &gcs_combined_layers_table, add_layers, remove_layers },
 	{ "VPCIDevice", &gcs_vpci_device_table, add_pci },
 	{ "Clock", &gcs_clock_table, .update = update_clock, .extension = GCS_EXT_CLOCK },
+	{ "UnixSocket", &gcs_unix_socket_table, add_socket, remove_socket,
+	  .extension = GCS_EXT_SOCKETS },
 	{ "PodCgroupMemoryLimit", &no_settings, .update = update_pods_limit },
 	{ "VPMemDevice" },
 	{ "Network", &gcs_network_adapter_table, add_adapter, remove_adapter },

@@ -35,7 +35,7 @@ struct guest *guest_new(struct channel *channel, void (*on_lost)(void *arg), voi
  * give_entropy() - seed a guest that may have no random number generator; one that goes away has
  * had enough
  */
-static void give_entropy(int fd)
+static void give_entropy(int fd, void *arg)
 {
 	uint8_t bytes[GCS_ENTROPY_BYTES];
 
@@ -144,6 +144,7 @@ static int negotiate(struct guest *g, struct err *err)
 	strv_add(&extensions, GCS_EXT_DEVICES);
 	strv_add(&extensions, GCS_EXT_CLOCK);
 	strv_add(&extensions, GCS_EXT_PCI);
+	strv_add(&extensions, GCS_EXT_SOCKETS);
 	request.extensions = extensions;
 	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table,
 		       &request, &gcs_negotiate_reply_table, &g->negotiated, err);

@@ -9,6 +9,8 @@
 #include "guest/private.h"
 #include "wire/json.h"
 
+enum { PORT_TRIES = 64 };
+
 /**
  * reachable() - whether a request can be made; before the end of the negotiation nothing else is
  * said
@@ -45,6 +47,24 @@ int guest_begin(struct guest *g, struct bridge_pending *p, uint32_t type, const 
 	base->container_id = mem_strdup(id ? id : UUID_NULL);
 	r = bridge_begin(g->bridge, p, type, table, request, err);
 	free(TAKE_PTR(base->container_id));
+	return r;
+}
+
+int guest_listen_any(struct guest *g, const struct port_spec *spec, struct port **ret,
+		     uint32_t *ret_number, struct err *err)
+{
+	int r = -EADDRINUSE;
+
+	/* On some transports the ports are shared with other programs of the host. */
+	for (int i = 0; i < PORT_TRIES && r == -EADDRINUSE; i++) {
+		uint32_t number = g->next_port++;
+
+		if (g->next_port == UINT32_MAX)
+			g->next_port = GCS_PORT_STDIO;
+		r = port_listen(g->channel, number, spec, ret, err);
+		if (r >= 0)
+			*ret_number = number;
+	}
 	return r;
 }
 

@@ -218,7 +218,7 @@ void logs_end(struct logs *l)
 	*l = (struct logs){ 0 };
 }
 
-void logs_serve(int fd)
+void logs_serve(int fd, void *arg)
 {
 	_cleanup_free_ char *chunk = mem_new0(1, CHUNK);
 	struct logs l;

@@ -42,7 +42,7 @@ void logs_feed(struct logs *l, const char *data, size_t len);
 /** logs_end() - the stream has ended: relay what is left, and free it */
 void logs_end(struct logs *l);
 
-/** logs_serve() - read a stream to its end, or until cancelled */
-CO void logs_serve(int fd);
+/** logs_serve() - read a stream to its end, or until cancelled; @arg is unused */
+CO void logs_serve(int fd, void *arg);
 
 #endif

@@ -66,12 +66,14 @@ static bool accept_one(struct port *p)
 		p->fd = r;
 		return false;
 	}
+	if (p->closing)
+		return false;
 	if (!p->spec.serve) {
 		p->fd = TAKE_FD(fd);
 		return false;
 	}
 	p->serving = true;
-	p->spec.serve(fd);
+	p->spec.serve(fd, p->spec.arg);
 	p->serving = false;
 	return p->spec.again;
 }

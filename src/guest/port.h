@@ -24,12 +24,14 @@ struct port;
  * @name:	static text for dumps
  * @serve:	what is done with a stream, which is closed afterwards; NULL: the stream is kept for
  *		port_take()
+ * @arg:	for @serve; it is not called any more once port_close() or port_free() has been
  * @again:	accept the next one when @serve has returned; else the port ends after one
  * @changed:	set when the port has ended, unless port_free() came before; may be NULL
  */
 struct port_spec {
 	const char *name;
-	CO void (*serve)(int fd);
+	CO void (*serve)(int fd, void *arg);
+	void *arg;
 	bool again;
 	struct co_event *changed;
 };

@@ -15,7 +15,7 @@
  * @changed:	what guest_connect() waits for
  * @lost:	delivers @on_lost from the loop; NULL unless the bridge has broken
  * @processes:	struct guest_process that know this guest, with those that are being started
- * @next_port:	of stdio
+ * @next_port:	of stdio and of forwards
  * @dial_usec:	how long the guest may take to dial the stdio ports after it has said that the
  *		process runs
  */
@@ -54,6 +54,10 @@ CO int guest_call(struct guest *g, uint32_t type, const char *id, struct gcs_bas
 int guest_begin(struct guest *g, struct bridge_pending *p, uint32_t type, const char *id,
 		struct gcs_base *base, const struct json_table *table, const void *request,
 		struct err *err);
+
+/** guest_listen_any() - port_listen() on the next port that is free */
+int guest_listen_any(struct guest *g, const struct port_spec *spec, struct port **ret,
+		     uint32_t *ret_number, struct err *err);
 
 /** guest_processes_ended() - the bridge is down: wake who waits for stdio connections */
 void guest_processes_ended(struct guest *g);

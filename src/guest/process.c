@@ -14,7 +14,6 @@
 
 enum {
 	STREAMS = 3,
-	PORT_TRIES = 64,
 	EXIT_LOST = 255,
 };
 
@@ -155,18 +154,8 @@ static int stdio_listen_one(struct guest *g, struct guest_process *p, int stream
 			    uint32_t *ret_port, struct err *err)
 {
 	const struct port_spec spec = { .name = stream_names[stream], .changed = &p->changed };
-	int r = -EADDRINUSE;
+	int r = guest_listen_any(g, &spec, &p->ports[stream], ret_port, err);
 
-	/* On some transports the ports are shared with other programs of the host. */
-	for (int i = 0; i < PORT_TRIES && r == -EADDRINUSE; i++) {
-		uint32_t port = g->next_port++;
-
-		if (g->next_port == UINT32_MAX)
-			g->next_port = GCS_PORT_STDIO;
-		r = port_listen(g->channel, port, &spec, &p->ports[stream], err);
-		if (r >= 0)
-			*ret_port = port;
-	}
 	if (r < 0)
 		return err_wrap(err, r, "guest: listen for %s", stream_names[stream]);
 	port_accept(p->ports[stream]);

@@ -482,6 +482,15 @@ static const struct json_field clock_fields[] = {
 const struct json_table gcs_clock_table = TABLE("Clock", clock_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_unix_socket
+static const struct json_field unix_socket_fields[] = {
+	FIELD("Path", JSON_STRING, path),    FIELD("Port", JSON_U32, port, OMIT),
+	FIELD("Mode", JSON_U32, mode, OMIT), FIELD("UID", JSON_U32, uid, OMIT),
+	FIELD("GID", JSON_U32, gid, OMIT),
+};
+const struct json_table gcs_unix_socket_table = TABLE("UnixSocket", unix_socket_fields);
+#undef STRUCT
+
 /* ---- notifications ---- */
 
 #define STRUCT struct gcs_exit_notification

@@ -64,6 +64,7 @@ enum gcs_type {
 #define GCS_EXT_DEVICES "DiskDevices" /* MappedVirtualDisk.Devices */
 #define GCS_EXT_CLOCK "Clock" /* a resource of the UVM: the time of day */
 #define GCS_EXT_PCI "PCIPath" /* VPCIDevice.PCIPath, in a VM without VMBus */
+#define GCS_EXT_SOCKETS "UnixSockets" /* a resource of the UVM: the host's unix sockets */
 
 /** gcs_response() - type of the response to a request type, known or not */
 static inline uint32_t gcs_response(uint32_t request)
@@ -276,6 +277,15 @@ struct gcs_mapped_directory {
 	bool read_only;
 };
 
+/* UnixSocket: the guest listens on it and relays to a port of the host; Remove has the path only */
+struct gcs_unix_socket {
+	char *path;
+	uint32_t port;
+	uint32_t mode; /* permission bits */
+	uint32_t uid, gid;
+};
+enum { GCS_SOCKET_CONNECTIONS = 128 }; /* at a time; more wait */
+
 struct gcs_ip_config {
 	char *address; /* IPAddress */
 	uint8_t prefix_length;
@@ -344,7 +354,7 @@ extern const struct json_table gcs_simple_request_table, gcs_reply_table,
 	gcs_properties_request_table, gcs_properties_reply_table, gcs_stacks_reply_table,
 	gcs_modify_request_table, gcs_mapped_disk_table, gcs_scsi_device_table,
 	gcs_mapped_directory_table, gcs_network_adapter_table, gcs_combined_layers_table,
-	gcs_constraints_table, gcs_freezer_table, gcs_clock_table, gcs_vpci_device_table,
-	gcs_exit_notification_table, gcs_oom_notification_table;
+	gcs_constraints_table, gcs_freezer_table, gcs_clock_table, gcs_unix_socket_table,
+	gcs_vpci_device_table, gcs_exit_notification_table, gcs_oom_notification_table;
 
 #endif

@@ -235,7 +235,7 @@ static bool served;
 static void host_serves(void)
 {
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-	logs_serve(pair[0]);
+	logs_serve(pair[0], NULL);
 	close(pair[0]);
 	served = true;
 }
@@ -264,7 +264,7 @@ static void serve_zeros(void *arg)
 	int fd = open("/dev/zero", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	ck_assert_int_ge(fd, 0);
-	logs_serve(fd);
+	logs_serve(fd, NULL);
 	close(fd);
 	served = true;
 }

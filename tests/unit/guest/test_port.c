@@ -15,7 +15,7 @@ static struct port *p;
 static struct co_event changed;
 static unsigned served;
 
-static void serve(int fd)
+static void serve(int fd, void *arg)
 {
 	char c;
 

@@ -379,6 +379,11 @@ START_TEST(the_settings_and_the_notification_of_extensions_have_their_shape)
 	assert_encodes(&gcs_vpci_device_table,
 		       &(struct gcs_vpci_device){ .vmbus_guid = w, .pci_path = os },
 		       "{\"VMBusGUID\":\"W\",\"PCIPath\":\"Linux\"}");
+	assert_encodes(&gcs_unix_socket_table,
+		       &(struct gcs_unix_socket){ .path = w, .port = 7, .mode = 0660, .gid = 5 },
+		       "{\"Path\":\"W\",\"Port\":7,\"Mode\":432,\"GID\":5}");
+	assert_encodes(&gcs_unix_socket_table, &(struct gcs_unix_socket){ .path = w },
+		       "{\"Path\":\"W\"}");
 	assert_encodes(&gcs_oom_notification_table,
 		       &(struct gcs_oom_notification){ .base = { w, NULL }, .kills = 2 },
 		       BASE ",\"OomKills\":2}");
