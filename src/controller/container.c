@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "controller/device/share.h"
+#include "controller/device/socket.h"
 #include "controller/device/vpci.h"
 #include "controller/devices.h"
 #include "controller/mounts.h"
@@ -49,6 +50,7 @@ _Static_assert(ARRAY_SIZE(moves) == CONTAINER_STATE_END, "a row for each state")
  * @in_guest:	the guest knows it
  * @claim:	what its limits ask of the VM
  * @share_ids:	reservations of its mounts
+ * @socket_ids: what its mounts have of the host's unix sockets
  * @device_ids:	reservations of its PCI devices
  * @metrics:	the last ones that the guest gave
  * @processes:	exec id → struct process; init is ""
@@ -64,6 +66,7 @@ struct container {
 	struct claim claim;
 	struct rootfs rootfs;
 	char **share_ids;
+	char **socket_ids;
 	char **device_ids;
 	bool in_guest;
 	char *metrics;
@@ -184,6 +187,7 @@ struct container *container_free(struct container *c)
 	claim_release(&c->claim);
 	rootfs_drop_host(&c->rootfs);
 	strv_free(c->share_ids);
+	strv_free(c->socket_ids);
 	strv_free(c->device_ids);
 	free(c->bundle);
 	free(c->metrics);
@@ -236,18 +240,32 @@ static CO int unmap_share(void *shares, const char *id, struct err *err)
 	return share_unmap(shares, id, err);
 }
 
+static CO int unmap_socket(void *sockets, const char *id, struct err *err)
+{
+	return socket_unmap(sockets, id, err);
+}
+
 static CO int unmap_device(void *vpci, const char *id, struct err *err)
 {
 	return vpci_unmap(vpci, id, err);
 }
 
 /*
- * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks, shares
- * and devices. What was released is forgotten at once, so that a repeated call goes on where this
- * one failed. Independent steps go on after a failure.
+ * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks,
+ * shares, sockets and devices. What was released is forgotten at once, so that a repeated call goes
+ * on where this one failed. Independent steps go on after a failure.
  */
 static CO int release_resources(struct container *c, struct err *err)
 {
+	const struct {
+		char ***ids;
+		CO int (*unmap)(void *ctrl, const char *id, struct err *err);
+		void *ctrl;
+	} reserved[] = {
+		{ &c->share_ids, unmap_share, c->env->shares },
+		{ &c->socket_ids, unmap_socket, c->env->sockets },
+		{ &c->device_ids, unmap_device, c->env->vpci },
+	};
 	struct err other = { 0 };
 	int r;
 
@@ -263,12 +281,13 @@ static CO int release_resources(struct container *c, struct err *err)
 		c->in_guest = false;
 	}
 	r = rootfs_release(&c->rootfs, c->env, err);
+	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++) {
+		int k = release_each(reserved[i].ids, reserved[i].unmap, reserved[i].ctrl,
+				     r < 0 ? &other : err);
 
-	int k = release_each(&c->share_ids, unmap_share, c->env->shares, r < 0 ? &other : err);
-
-	r = r < 0 ? r : k;
-	k = release_each(&c->device_ids, unmap_device, c->env->vpci, r < 0 ? &other : err);
-	return r < 0 ? r : k;
+		r = r < 0 ? r : k;
+	}
+	return r;
 }
 
 /* ---- limits ---- */
@@ -352,7 +371,7 @@ static CO int build(struct container *c, const struct container_request *request
 		json_object_object_add(json_get(spec, "root", NULL), "readonly",
 				       json_object_new_boolean(true));
 	if (r >= 0)
-		r = mounts_map(c->env->shares, spec, &c->share_ids, err);
+		r = mounts_map(c->env, spec, &c->share_ids, &c->socket_ids, err);
 	if (r >= 0)
 		r = devices_map(c->env->vpci, spec, &c->device_ids, err);
 	if (r >= 0)

@@ -16,6 +16,7 @@ struct json_object;
 struct scsi;
 struct shares;
 struct sizing;
+struct sockets;
 struct vpci;
 
 /*
@@ -88,6 +89,7 @@ struct container_env {
 	void *guest;
 	struct scsi *scsi;
 	struct shares *shares;
+	struct sockets *sockets;
 	struct vpci *vpci;
 	struct sizing *sizing;
 	const char *work_dir;

@@ -9,7 +9,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/uuid.h"
+#include "controller/container.h"
 #include "controller/device/share.h"
+#include "controller/device/socket.h"
 #include "wire/json.h"
 
 static bool among(const char *s, const char *const *list, size_t n)
@@ -65,8 +67,8 @@ static CO int map_bind(struct shares *shares, struct json_object *mount, const c
 	return 0;
 }
 
-static CO int map_mount(struct shares *shares, struct json_object *mount, char ***ids,
-			struct err *err)
+static CO int map_mount(const struct container_env *env, struct json_object *mount,
+			char ***share_ids, char ***socket_ids, struct err *err)
 {
 	static const char *const no_host_part[] = { "tmpfs",   "proc",   "sysfs", "cgroup",
 						    "cgroup2", "devpts", "mqueue" };
@@ -81,6 +83,11 @@ static CO int map_mount(struct shares *shares, struct json_object *mount, char *
 
 	bool bind = str_eq(type, "bind") || has_option(mount, "bind") || has_option(mount, "rbind");
 
+	if (socket_mounted(mount, bind)) {
+		int r = socket_map(env->sockets, mount, socket_ids, err);
+
+		return r < 0 ? err_wrap(err, r, "mount %s", destination) : 0;
+	}
 	if (!bind)
 		return err_set(err, -ERR_INVALID, "mount %s: type %s is not supported", destination,
 			       type ? type : "\"\"");
@@ -89,19 +96,21 @@ static CO int map_mount(struct shares *shares, struct json_object *mount, char *
 	if (in_guest(source))
 		return 0;
 
-	int r = map_bind(shares, mount, source, ids, err);
+	int r = map_bind(env->shares, mount, source, share_ids, err);
 
 	return r < 0 ? err_wrap(err, r, "mount %s", destination) : 0;
 }
 
-CO int mounts_map(struct shares *shares, struct json_object *spec, char ***ids, struct err *err)
+CO int mounts_map(const struct container_env *env, struct json_object *spec, char ***share_ids,
+		  char ***socket_ids, struct err *err)
 {
 	struct json_object *mounts = json_get(spec, "mounts", NULL);
 	size_t n =
 		json_object_is_type(mounts, json_type_array) ? json_object_array_length(mounts) : 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int r = map_mount(shares, json_object_array_get_idx(mounts, i), ids, err);
+		int r = map_mount(env, json_object_array_get_idx(mounts, i), share_ids, socket_ids,
+				  err);
 
 		if (r < 0)
 			return r;

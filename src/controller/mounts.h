@@ -4,20 +4,22 @@
 
 #include "loop/co.h"
 
+struct container_env;
 struct err;
 struct json_object;
-struct shares;
 
 /**
  * mounts_map() - bring the host's part of a spec's mounts into the guest
- * @shares:	share controller of the VM
+ * @env:	controllers of the VM
  * @spec:	the guest's copy of the spec; sources of bind mounts become guest paths
- * @ids:	strv that takes the reservations, also when this fails
+ * @share_ids, @socket_ids: strvs that take the reservations, also when this fails
  *
- * bind mounts of directories and files become shares, read-only where an option says "ro". File
+ * bind mounts of directories and files become shares, read-only where an option says "ro". Mounts
+ * of type uds, and binds of unix sockets, are relayed (controller/device/socket.h). File
  * systems without a host part (tmpfs, proc, sysfs, cgroup, devpts, mqueue) and sources inside the
  * guest (sandbox://, sandbox-tmp://, hugepages://, uvm://) pass. Other types are refused by name.
  */
-CO int mounts_map(struct shares *shares, struct json_object *spec, char ***ids, struct err *err);
+CO int mounts_map(const struct container_env *env, struct json_object *spec, char ***share_ids,
+		  char ***socket_ids, struct err *err);
 
 #endif

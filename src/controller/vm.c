@@ -15,6 +15,7 @@
 #include "controller/clock.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/device/socket.h"
 #include "controller/device/vpci.h"
 #include "controller/pod.h"
 #include "controller/sizing.h"
@@ -60,6 +61,7 @@ struct vm {
 	struct vm_devices devices;
 	struct scsi *scsi;
 	struct shares *shares;
+	struct sockets *sockets;
 	struct vpci *vpci;
 	struct pods *pods;
 	struct sizing *sizing;
@@ -207,6 +209,7 @@ struct vm *vm_free(struct vm *vm)
 	sizing_free(vm->sizing);
 	scsi_free(vm->scsi);
 	shares_free(vm->shares);
+	sockets_free(vm->sockets);
 	vpci_free(vm->vpci);
 	pods_free(vm->pods);
 	guest_free(vm->devices.guest);
@@ -251,6 +254,7 @@ CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_
 		return r;
 	vm->scsi = scsi_new(&vm_devices_scsi_ops, &vm->devices);
 	vm->shares = shares_new(&vm_devices_share_ops, &vm->devices, deny_writable_shares);
+	vm->sockets = sockets_new(&vm_devices_socket_ops, &vm->devices);
 	vm->vpci = vpci_new(&vm_devices_vpci_ops, &vm->devices);
 	vm->pods = pods_new(&vm_devices_network_ops, &vm->devices);
 	vm->sizing = sizing_new(&vm_devices_sizing_ops, &vm->devices,
@@ -446,6 +450,11 @@ struct scsi *vm_scsi(struct vm *vm)
 struct shares *vm_shares(struct vm *vm)
 {
 	return vm->shares;
+}
+
+struct sockets *vm_sockets(struct vm *vm)
+{
+	return vm->sockets;
 }
 
 struct vpci *vm_vpci(struct vm *vm)

@@ -14,6 +14,7 @@ struct pods;
 struct scsi;
 struct shares;
 struct sizing;
+struct sockets;
 struct vm_config;
 struct vpci;
 
@@ -105,12 +106,13 @@ struct vm_stats {
 int vm_get_stats(const struct vm *vm, struct vm_stats *ret, struct err *err);
 
 /**
- * vm_guest(), vm_scsi(), vm_shares(), vm_vpci(), vm_pods() - NULL before vm_create(); they live
- * until vm_free()
+ * vm_guest(), vm_scsi(), vm_shares(), vm_sockets(), vm_vpci(), vm_pods() - NULL before vm_create();
+ * they live until vm_free()
  */
 struct guest *vm_guest(struct vm *vm);
 struct scsi *vm_scsi(struct vm *vm);
 struct shares *vm_shares(struct vm *vm);
+struct sockets *vm_sockets(struct vm *vm);
 struct vpci *vm_vpci(struct vm *vm);
 struct pods *vm_pods(struct vm *vm);
 /** vm_sizing() - likewise; how large the VM is for its containers */

@@ -11,10 +11,12 @@
 #include "base/str.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/device/socket.h"
 #include "controller/device/vpci.h"
 #include "controller/network.h"
 #include "controller/sizing.h"
 #include "controller/vm.h"
+#include "guest/forward.h"
 #include "guest/guest.h"
 #include "vmm/pci_host.h"
 #include "vmm/netns.h"
@@ -147,6 +149,49 @@ const struct share_ops vm_devices_share_ops = {
 	.remove = share_remove,
 	.mount = share_mount,
 	.unmount = share_unmount,
+};
+
+/* ---- unix sockets ---- */
+
+static int socket_open(void *ctx, int socket, struct guest_forward **ret, uint32_t *ret_port,
+		       struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	if (!guest_has(d->guest, GCS_EXT_SOCKETS)) {
+		fd_close(socket);
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "the agent in the VM cannot relay unix sockets of the host");
+	}
+	return guest_forward_new(d->guest, socket, ret, ret_port, err);
+}
+
+static void socket_close(void *ctx, struct guest_forward *f)
+{
+	guest_forward_free(f);
+}
+
+static CO int socket_add(void *ctx, const struct gcs_unix_socket *s, struct err *err)
+{
+	struct vm_devices *d = ctx;
+
+	return guest_modify(d->guest, NULL, "Add", "UnixSocket", &gcs_unix_socket_table, s, err);
+}
+
+static CO int socket_remove(void *ctx, const struct gcs_unix_socket *s, struct err *err)
+{
+	struct vm_devices *d = ctx;
+	struct gcs_unix_socket named = { .path = s->path };
+
+	return torn_down(guest_modify(d->guest, NULL, "Remove", "UnixSocket",
+				      &gcs_unix_socket_table, &named, err));
+}
+
+const struct socket_ops vm_devices_socket_ops = {
+	.open = socket_open,
+	.close = socket_close,
+	.add = socket_add,
+	.remove = socket_remove,
 };
 
 /* ---- PCI devices ---- */

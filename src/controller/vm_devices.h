@@ -13,6 +13,7 @@ struct network_ops;
 struct scsi_ops;
 struct share_ops;
 struct sizing_ops;
+struct socket_ops;
 struct vpci_ops;
 struct vmm;
 
@@ -30,11 +31,12 @@ struct vm_devices {
 };
 
 /**
- * vm_devices_scsi_ops, vm_devices_share_ops, vm_devices_vpci_ops, vm_devices_network_ops,
- * vm_devices_sizing_ops - their ctx is a struct vm_devices
+ * vm_devices_scsi_ops, vm_devices_share_ops, vm_devices_socket_ops, vm_devices_vpci_ops,
+ * vm_devices_network_ops, vm_devices_sizing_ops - their ctx is a struct vm_devices
  */
 extern const struct scsi_ops vm_devices_scsi_ops;
 extern const struct share_ops vm_devices_share_ops;
+extern const struct socket_ops vm_devices_socket_ops;
 extern const struct vpci_ops vm_devices_vpci_ops;
 extern const struct network_ops vm_devices_network_ops;
 extern const struct sizing_ops vm_devices_sizing_ops;

@@ -158,6 +158,7 @@ CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct 
 		guest_on_oom(s->env.guest, task_oom, s);
 	s->env.scsi = vm_scsi(s->vm);
 	s->env.shares = vm_shares(s->vm);
+	s->env.sockets = vm_sockets(s->vm);
 	s->env.vpci = vm_vpci(s->vm);
 	s->env.sizing = vm_sizing(s->vm);
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config.json on its way to the guest: what was read becomes a spec without the host's own
- * parts, its mounts are mapped or refused, and every share that was reserved is given back.
+ * parts, its mounts are mapped or refused, and every share and socket that was reserved is given
+ * back.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,10 +10,13 @@
 #include <json-c/json.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "controller/container.h"
 #include "controller/device/share.h"
+#include "controller/device/socket.h"
 #include "controller/mounts.h"
 #include "controller/spec.h"
 #include "loop/co.h"
@@ -40,6 +44,22 @@ static CO int on_mount(void *ctx, const char *name, const char *guest_path, bool
 
 static const struct share_ops share_ops = { on_add, on_remove, on_mount, on_mount };
 
+static int on_open(void *ctx, int socket, struct guest_forward **ret, uint32_t *ret_port,
+		   struct err *err)
+{
+	fd_close(socket);
+	return 0;
+}
+
+static void on_close(void *ctx, struct guest_forward *f) {}
+
+static CO int on_socket(void *ctx, const struct gcs_unix_socket *s, struct err *err)
+{
+	return 0;
+}
+
+static const struct socket_ops socket_ops = { on_open, on_close, on_socket, on_socket };
+
 static void check(struct json_object *spec)
 {
 	struct json_object *section = json_get(spec, "linux", NULL);
@@ -59,18 +79,23 @@ static void check(struct json_object *spec)
 
 static CO void map(void *arg)
 {
-	struct shares *shares = shares_new(&share_ops, NULL, false);
+	const struct container_env env = { .shares = shares_new(&share_ops, NULL, false),
+					   .sockets = sockets_new(&socket_ops, NULL) };
 	struct err err = { 0 };
-	char **ids = NULL;
+	char **share_ids = NULL, **socket_ids = NULL;
 
-	if (mounts_map(shares, arg, &ids, &err) < 0 && !err.text[0])
+	if (mounts_map(&env, arg, &share_ids, &socket_ids, &err) < 0 && !err.text[0])
 		abort();
-	for (char **id = ids; id && *id; id++)
-		share_unmap(shares, *id, NULL);
-	if (shares_in_use(shares) > 0)
+	for (char **id = share_ids; id && *id; id++)
+		share_unmap(env.shares, *id, NULL);
+	for (char **id = socket_ids; id && *id; id++)
+		socket_unmap(env.sockets, *id, NULL);
+	if (shares_in_use(env.shares) + sockets_in_use(env.sockets) > 0)
 		abort();
-	strv_free(ids);
-	shares_free(shares);
+	strv_free(share_ids);
+	strv_free(socket_ids);
+	shares_free(env.shares);
+	sockets_free(env.sockets);
 	loop_stop(0);
 }
 

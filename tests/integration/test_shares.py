@@ -7,11 +7,10 @@ import threading
 import time
 
 from lcowtest import ttrpc
-from lcowtest.case import DirectCase, only_lcow
-from lcowtest.soak import Pod
+from lcowtest.case import only_lcow
+from lcowtest.shares import ROOT, SharesCase, bind, read, write
 
 DENY = 'io.microsoft.virtualmachine.fileshares.disablewritable'
-ROOT = '/proc/1/root/run/lcow/shares'
 FILES = 3000
 # Prints an event of inotify for a file that somebody else changes, or "none".
 INOTIFY = '''
@@ -28,69 +27,6 @@ while select.select([fd], [], [], 4)[0]:
     if seen[-1] == "end": break
 print(seen)
 '''
-
-
-def bind(source, destination, *options):
-    return {'type': 'bind', 'source': source, 'destination': destination, 'options': ['rbind', *options]}
-
-
-def write(path, text):
-    with open(path, 'w') as f:
-        f.write(text)
-
-
-def read(path):
-    with open(path) as f:
-        return f.read()
-
-
-class SharesCase(DirectCase):
-    """Tests of one class share a sandbox, `self.pod`; each has a directory of the host, `self.dir`."""
-
-    pod = None
-    annotations = {}
-
-    def prepare(self):
-        super().prepare()
-        self.once(self._boot, self._end)
-
-    def _boot(self):
-        cls = type(self)
-        cls.pod = Pod(self.bed, self.new_id('p'), annotations=self.annotations)
-        cls.pod.start()
-
-    def _end(self):
-        self.pod.close()
-
-    def setUp(self):
-        super().setUp()
-        self.dir = os.path.join(self.bed.dir, self.new_id('volume'))
-        os.mkdir(self.dir)
-        self.addCleanup(shutil.rmtree, self.dir)
-        self.addCleanup(self._remove_members)
-        self.assertEqual(self.shared(), 0)
-
-    def _remove_members(self):
-        for container in self.pod.members[1:]:
-            self.pod.end(container)
-        self.assertEqual(self.shared(), 0)
-
-    def shared(self):
-        """How many shares the guest sees beside those of root file systems, of which each container has one."""
-        return len(self.out(self.pod.look, 'ls ' + ROOT).split()) - len(self.pod.members) - 1
-
-    def path(self, *names):
-        return os.path.join(self.dir, *names)
-
-    def spec(self, *mounts):
-        spec = self.pod._spec('container', self.pod.box.id, 'c', 'sleep', '100000')
-        return {**spec, 'mounts': [*spec['mounts'], *mounts]}
-
-    def add(self, *mounts):
-        return self.pod.add(spec=self.spec(*mounts))
-
-    def out(self, container, script, **more):
-        return self.pod.output(container, script, **more)
 
 
 @only_lcow('the stock shim has no shares')

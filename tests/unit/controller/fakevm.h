@@ -2,13 +2,16 @@
 #ifndef LCOW_TESTS_UNIT_CONTROLLER_FAKEVM_H
 #define LCOW_TESTS_UNIT_CONTROLLER_FAKEVM_H
 
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "controller/container.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
+#include "controller/device/socket.h"
 #include "controller/device/vpci.h"
 #include "controller/fixture.h"
 #include "wire/gcs.h"
@@ -50,6 +53,7 @@ struct fake_vm {
 	struct guest_process *processes[FAKE_PROCESSES];
 	unsigned n_processes;
 	unsigned live_processes;
+	unsigned open_sockets;
 	char dir[64];
 	char *work, *scratch, *bundle;
 	struct container_env env;
@@ -130,6 +134,54 @@ static const struct share_ops fake_share_ops = {
 	fake_share_mount,
 	fake_share_unmount,
 };
+
+/* ---- unix sockets ---- */
+
+static int fake_socket_open(void *ctx, int socket, struct guest_forward **ret, uint32_t *ret_port,
+			    struct err *err)
+{
+	int r = fake_call(&vm.f, err, "open");
+
+	fd_close(socket);
+	if (r < 0)
+		return r;
+	*ret = (struct guest_forward *)&vm;
+	*ret_port = 1000 + vm.open_sockets++;
+	return 0;
+}
+
+static void fake_socket_close(void *ctx, struct guest_forward *f)
+{
+	vm.open_sockets--;
+}
+
+static CO int fake_socket_add(void *ctx, const struct gcs_unix_socket *s, struct err *err)
+{
+	return fake_call(&vm.f, err, "listen %s %u %o", s->path, s->port, s->mode);
+}
+
+static CO int fake_socket_remove(void *ctx, const struct gcs_unix_socket *s, struct err *err)
+{
+	return fake_call(&vm.f, err, "unlisten %s", s->path);
+}
+
+static const struct socket_ops fake_socket_ops = {
+	fake_socket_open,
+	fake_socket_close,
+	fake_socket_add,
+	fake_socket_remove,
+};
+
+static inline void fake_unix_socket(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_uint_lt(strlen(path), sizeof(address.sun_path));
+	strcpy(address.sun_path, path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(chmod(path, 0640), 0);
+}
 
 /* ---- PCI devices ---- */
 
@@ -391,6 +443,7 @@ static inline void fake_vm_init(void)
 		.process_ops = &fake_process_ops,
 		.scsi = scsi_new(&fake_scsi_ops, NULL),
 		.shares = shares_new(&fake_share_ops, NULL, false),
+		.sockets = sockets_new(&fake_socket_ops, NULL),
 		.vpci = vpci_new(&fake_vpci_ops, NULL),
 		.work_dir = vm.work,
 		.scratch_dir = vm.scratch,
@@ -407,6 +460,8 @@ static inline void fake_vm_free(void)
 	ck_assert_uint_eq(vm.live_processes, 0);
 	scsi_free(vm.env.scsi);
 	shares_free(vm.env.shares);
+	sockets_free(vm.env.sockets);
+	ck_assert_uint_eq(vm.open_sockets, 0);
 	vpci_free(vm.env.vpci);
 	for (unsigned i = 0; i < vm.n_processes; i++)
 		free(vm.processes[i]);
@@ -422,6 +477,7 @@ static inline void fake_nothing_reserved(void)
 {
 	ck_assert_uint_eq(scsi_in_use(vm.env.scsi), 0);
 	ck_assert_uint_eq(shares_in_use(vm.env.shares), 0);
+	ck_assert_uint_eq(sockets_in_use(vm.env.sockets), 0);
 	ck_assert_uint_eq(vpci_in_use(vm.env.vpci), 0);
 	ck_assert(!fake_exists("scratch/c1.img"));
 	ck_assert(!fake_exists("work/c1"));

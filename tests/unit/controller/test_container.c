@@ -12,7 +12,8 @@ static const char spec_text[] =
 	"{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"%s/"
 	"volume\",\"options\":[\"rbind\",\"rw\"]},"
 	"{\"destination\":\"/f\",\"type\":\"bind\",\"source\":\"%s/"
-	"file\",\"options\":[\"rbind\",\"ro\"]}],"
+	"file\",\"options\":[\"rbind\",\"ro\"]},"
+	"{\"destination\":\"/s\",\"type\":\"uds\",\"source\":\"%s/sock\"}],"
 	"\"windows\":{\"devices\":[{\"idType\":\"vpci\",\"id\":\"3b:00.0\"}]}}";
 
 #define COMBINE \
@@ -30,6 +31,8 @@ static const char *const create_calls[] = {
 	"mount 1",
 	"share 2 file of %s ro",
 	"mount 2",
+	"open",
+	"listen /run/mounts/uds/0/socket 1000 640",
 	"add 0000:3b:00.0 -1",
 	"await",
 	"create c1",
@@ -46,6 +49,7 @@ static const char *const delete_calls[] = {
 	"unshare 1",
 	"unmount 2",
 	"unshare 2",
+	"unlisten /run/mounts/uds/0/socket",
 	"remove",
 };
 
@@ -82,7 +86,10 @@ static void setup(void)
 	fake_vm_init();
 	memset(&err, 0, sizeof(err));
 
-	_cleanup_free_ char *text = str_printf(spec_text, vm.dir, vm.dir);
+	_cleanup_free_ char *text = str_printf(spec_text, vm.dir, vm.dir, vm.dir);
+	_cleanup_free_ char *socket = str_printf("%s/sock", vm.dir);
+
+	fake_unix_socket(socket);
 
 	ck_assert_int_eq(json_parse(text, strlen(text), &spec, NULL), 0);
 	missing_out = NULL;

@@ -7,20 +7,22 @@
 #include "wire/json.h"
 
 static struct json_object *spec;
-static char **ids;
+static char **ids, **socket_ids;
 static struct err err;
 
 static void setup(void)
 {
 	fake_vm_init();
 	memset(&err, 0, sizeof(err));
-	ids = NULL;
+	ids = socket_ids = NULL;
 }
 
 static CO void release(void *arg)
 {
 	for (char **id = ids; id && *id; id++)
 		ck_assert_int_eq(share_unmap(vm.env.shares, *id, NULL), 0);
+	for (char **id = socket_ids; id && *id; id++)
+		ck_assert_int_eq(socket_unmap(vm.env.sockets, *id, NULL), 0);
 }
 
 /* What was reserved is in the list, whatever became of it. */
@@ -29,13 +31,14 @@ static void teardown(void)
 	in_coroutine(release, NULL);
 	fake_nothing_reserved();
 	strv_free(ids);
+	strv_free(socket_ids);
 	json_put(spec);
 	fake_vm_free();
 }
 
 static CO void map(void *arg)
 {
-	*(int *)arg = mounts_map(vm.env.shares, spec, &ids, &err);
+	*(int *)arg = mounts_map(&vm.env, spec, &ids, &socket_ids, &err);
 }
 
 /* $ in the entries is the fixture's directory. */
@@ -105,6 +108,25 @@ START_TEST(two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one)
 }
 END_TEST
 
+START_TEST(a_unix_socket_is_relayed_and_not_shared)
+{
+	_cleanup_free_ char *path = str_printf("%s/sock", vm.dir);
+
+	fake_unix_socket(path);
+	ck_assert_int_eq(map_entries(
+				 "{\"destination\":\"/s\",\"type\":\"uds\",\"source\":\"$/sock\"},"
+				 "{\"destination\":\"/t\",\"type\":\"bind\",\"source\":\"$/sock\","
+				 "\"options\":[\"rbind\",\"ro\"]}"),
+			 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "open;listen /run/mounts/uds/0/socket 1000 640;"
+					    "open;listen /run/mounts/uds/1/socket 1001 640;");
+	ck_assert_str_eq(source_of(0), "/run/mounts/uds/0/socket");
+	ck_assert_str_eq(source_of(1), "/run/mounts/uds/1/socket");
+	ck_assert_ptr_null(ids);
+	ck_assert_uint_eq(strv_len(socket_ids), 2);
+}
+END_TEST
+
 static const char *const passing[] = {
 	"{\"destination\":\"/x\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}",
 	"{\"destination\":\"/x\",\"type\":\"tmpfs\"}",
@@ -143,6 +165,7 @@ static const struct {
 	{ "{\"destination\":\"/x\",\"source\":\"$/file\"}",
 	  "mount /x: type \"\" is not supported" },
 	{ "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"$/missing\"}", "mount /x" },
+	{ "{\"destination\":\"/x\",\"type\":\"uds\",\"source\":\"$/file\"}", "no unix socket" },
 	{ "null", "no destination" },
 	{ "[]", "no destination" },
 	{ "{\"destination\":3}", "no destination" },
@@ -188,6 +211,7 @@ int main(void)
 	tcase_add_test(t, a_directory_is_shared_and_its_source_becomes_the_guest_s);
 	tcase_add_test(t, a_file_is_shared_alone_and_its_name_joined);
 	tcase_add_test(t, two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one);
+	tcase_add_test(t, a_unix_socket_is_relayed_and_not_shared);
 	tcase_add_loop_test(t, what_has_no_part_on_the_host_passes_unchanged, 0,
 			    ARRAY_SIZE(passing));
 	tcase_add_loop_test(t, others_are_refused_by_name, 0, ARRAY_SIZE(refused));
