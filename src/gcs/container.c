@@ -259,7 +259,10 @@ static int start(struct container *c, const struct gcs_execute_request *m, struc
 	r = stdio_dial(&p->io, c->agent->transport, m->settings.params, &m->settings.ports, err);
 	if (r < 0)
 		return r;
-	r = stdio_start(&p->io, err);
+	if (c->facts.log)
+		r = pod_log(c->pod, c->facts.log, &p->io.tee, err);
+	if (r >= 0)
+		r = stdio_start(&p->io, err);
 	if (r >= 0)
 		r = crun_start(c->id, err);
 	if (r < 0) {

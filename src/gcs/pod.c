@@ -2,6 +2,7 @@
 #include "gcs/pod.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <limits.h>
 #include <sched.h>
@@ -30,6 +31,10 @@
 #define SHM "/dev/shm"
 #define SHM_SIZE "size=65536k"
 
+/* In the VM's memory. */
+#define LOGS_SIZE "size=16m"
+
+#define A_LOGS "io.microsoft.container.lcow.tee-log-dir-mount"
 #define A_HOST_NETWORK "io.microsoft.virtualmachine.lcow.hostnetwork"
 #define A_SHM_SIZE "io.microsoft.lcow.shm.size-kb"
 
@@ -57,6 +62,7 @@ _Static_assert(ARRAY_SIZE(shared) == SHARED_END, "a row for each kind");
  * @paths:	of namespaces, NULL before they were asked for
  * @init:	first process of the pid namespace, if that is not a container's
  * @shm:	where the pod's /dev/shm is mounted, NULL before it was asked for
+ * @logs:	likewise for the directory of logs
  * @lock:	one change at a time
  */
 struct pod {
@@ -72,6 +78,7 @@ struct pod {
 	char *paths[SHARED_END];
 	struct child *init;
 	char *shm;
+	char *logs;
 	struct network *network;
 	struct co_mutex lock;
 };
@@ -152,11 +159,14 @@ CO void pod_leave(struct pod *p)
 	}
 	if (p->shm)
 		mount_undo(p->shm, true, NULL);
+	if (p->logs)
+		mount_undo(p->logs, true, NULL);
 	r = dir_remove(p->dir);
 	if (r < 0)
 		log_warn("remove %s: %s", p->dir, strerror(-r));
 	network_leave(p->network);
 	free(p->shm);
+	free(p->logs);
 	free(p->hostname);
 	free(p->cgroup);
 	free(p->dir);
@@ -173,14 +183,16 @@ int pod_limit(struct pod *p, struct json_object *resources, struct err *err)
 
 /* ---- namespaces ---- */
 
-/* First process of the container with the pod's id; 0 when it does not live. */
+/* First process of a container; 0 when it does not live. */
+static pid_t init_of(const struct container *c)
+{
+	return c && c->state != CONTAINER_CREATING && !c->init->exited ? c->init->pid : 0;
+}
+
+/* That of the container with the pod's id. */
 static pid_t owner_of(const struct pod *p)
 {
-	struct container *c = map_get(&p->agent->containers, p->id);
-
-	if (!c || c->state == CONTAINER_CREATING || c->init->exited)
-		return 0;
-	return c->init->pid;
+	return init_of(map_get(&p->agent->containers, p->id));
 }
 
 static int set_hostname(void *arg)
@@ -247,6 +259,25 @@ static bool shares(const struct pod *p, const char *id, struct json_object *spec
 	return !str_empty(json_get_str(ns, "path")) && (!str_eq(id, p->id) || p->paths[which]);
 }
 
+/*
+ * The exception to that a path means nothing: "/proc/<pid>/ns/pid" of another member's first
+ * process is how CRI asks for the pids of one container, to debug it.
+ */
+static pid_t target_of(const struct pod *p, const char *id, struct json_object *spec)
+{
+	const char *path = json_get_str(spec_namespace(spec, "pid"), "path");
+
+	MAP_FOR_EACH(e, &p->agent->containers) {
+		struct container *c = e->value;
+		_cleanup_free_ char *its = str_printf("/proc/%d/ns/pid", (int)init_of(c));
+
+		if (c->pod == p && init_of(c) && !str_eq(c->id, p->id) && !str_eq(c->id, id) &&
+		    str_eq(path, its))
+			return c->init->pid;
+	}
+	return 0;
+}
+
 static void drop_namespace(struct json_object *spec, const char *type)
 {
 	struct json_object *list = json_get(spec, "linux", "namespaces", NULL);
@@ -262,6 +293,11 @@ static CO int fit_namespaces(struct pod *p, const char *id, struct json_object *
 {
 	for (enum shared i = 0; i < SHARED_END; i++) {
 		bool with_pod = shares(p, id, spec, i);
+
+		/* It goes to the runtime as it is. */
+		if (i == SHARED_PID && target_of(p, id, spec))
+			continue;
+
 		int r = with_pod ? share(p, i, err) : 0;
 
 		if (r < 0)
@@ -357,18 +393,26 @@ static const char *size_of(struct json_object *mount)
 	return SHM_SIZE;
 }
 
-static CO int mount_shm(struct pod *p, const char *size, struct err *err)
+/* A tmpfs of the pod, when it is first asked for. */
+static CO int mount_tmpfs(struct pod *p, const char *name, const char *options, char **path,
+			  struct err *err)
 {
-	_cleanup_free_ char *path = str_printf("%s/shm", p->dir);
-	_cleanup_free_ char *options = str_printf("mode=1777,%s", size);
+	_cleanup_free_ char *target = str_printf("%s/%s", p->dir, name);
 	int r;
 
-	if (p->shm)
+	if (*path)
 		return 0;
-	r = mount_at("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options, err);
+	r = mount_at(name, target, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options, err);
 	if (r >= 0)
-		p->shm = TAKE_PTR(path);
+		*path = TAKE_PTR(target);
 	return r;
+}
+
+static CO int mount_shm(struct pod *p, const char *size, struct err *err)
+{
+	_cleanup_free_ char *options = str_printf("mode=1777,%s", size);
+
+	return mount_tmpfs(p, "shm", options, &p->shm, err);
 }
 
 /* One of its own with a size that the container's annotation says. */
@@ -423,6 +467,50 @@ static CO int fit_shm(struct pod *p, const char *id, const struct spec_facts *fa
 	return 0;
 }
 
+/* ---- logs ---- */
+
+static CO int mount_logs(struct pod *p, struct err *err)
+{
+	return mount_tmpfs(p, "logs", "mode=0777," LOGS_SIZE, &p->logs, err);
+}
+
+static CO int fit_logs(struct pod *p, struct json_object *spec, struct err *err)
+{
+	static const char *const options[] = { "bind", NULL };
+	const char *destination = spec_annotation(spec, A_LOGS);
+	int r = str_empty(destination) ? 0 : mount_logs(p, err);
+
+	if (r >= 0 && !str_empty(destination))
+		spec_add_mount(spec_mounts(spec), "bind", p->logs, destination, options);
+	return r;
+}
+
+CO int pod_log(struct pod *p, const char *path, int *ret, struct err *err)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dirs = slash ? mem_strndup(path, (size_t)(slash - path)) : NULL;
+	_cleanup_fd_ int root = -EBADF, fd = -EBADF;
+	struct stat st;
+	int r;
+
+	CO_LOCK(&p->lock);
+	r = mount_logs(p, err);
+	if (r < 0)
+		return r;
+	if (dirs)
+		spec_make_dirs(p->logs, dirs, 0777);
+	root = open(p->logs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Containers may write there: nothing that could block is opened for long. */
+	fd = root < 0 ? -errno
+		      : fd_open_in(root, path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0666);
+	if (fd < 0)
+		return err_sys(err, fd, "open the log %s of pod %s", path, p->id);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(err, -ERR_INVALID, "the log %s of pod %s is no file", path, p->id);
+	*ret = TAKE_FD(fd);
+	return 0;
+}
+
 CO int pod_fit(struct pod *p, const char *id, const struct spec_facts *facts,
 	       struct json_object *spec, const char *bundle, struct err *err)
 {
@@ -437,6 +525,8 @@ CO int pod_fit(struct pod *p, const char *id, const struct spec_facts *facts,
 		r = fit_names(p, id, spec, bundle, err);
 	if (r >= 0)
 		r = fit_shm(p, id, facts, spec, err);
+	if (r >= 0)
+		r = fit_logs(p, spec, err);
 	if (r >= 0)
 		r = fit_namespaces(p, id, spec, err);
 	return r < 0 ? err_wrap(err, r, "pod %s", p->id) : 0;

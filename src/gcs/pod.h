@@ -18,7 +18,8 @@ struct spec_facts;
  * container. It is there from the creation of its first container to the deletion of its last.
  *
  * A namespace is shared by those whose spec has a path in its entry; the path itself means nothing
- * here. That of the container with the pod's id is the pod's, if it lives when the namespace is
+ * here, but for the pids of another member ("/proc/<its first process>/ns/pid"), which are shared
+ * with that. The namespace of the container with the pod's id is the pod's, if it lives when it is
  * first asked for; else the agent makes one. ipc and uts outlive whoever is in them. pid ends with
  * its first process, and everything in it ends too.
  */
@@ -55,6 +56,15 @@ CO void pod_leave(struct pod *p);
  */
 CO int pod_fit(struct pod *p, const char *id, const struct spec_facts *facts,
 	       struct json_object *spec, const char *bundle, struct err *err);
+
+/**
+ * pod_log() - open a file in the pod's directory of logs, 16 MiB for all of them
+ * @path:	below that; directories are made, and it cannot lead out of there
+ * @ret:	fd, for appending
+ *
+ * Return: 0; -ERR_INVALID for what is no file; or negative errno with text
+ */
+CO int pod_log(struct pod *p, const char *path, int *ret, struct err *err);
 
 /** pod_limit() - limits for all of the pod, an OCI linux.resources object; see cgroup_limit() */
 int pod_limit(struct pod *p, struct json_object *resources, struct err *err);

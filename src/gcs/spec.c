@@ -18,6 +18,7 @@
 #define A_TYPE "io.kubernetes.cri.container-type"
 #define A_SANDBOX_ID "io.kubernetes.cri.sandbox-id"
 #define A_VIRTUAL_POD "io.microsoft.cri.virtual-pod-id"
+#define A_LOG "io.microsoft.container.lcow.tee-log-path"
 #define A_RLIMIT_CORE "io.microsoft.lcow.rlimitcore"
 
 /* Later 1.x only add to this version, yet crun before 1.9 refuses them by their number. */
@@ -34,6 +35,7 @@ void spec_facts_clear(struct spec_facts *f)
 	free(f->rootfs);
 	json_put(f->user);
 	json_put(f->rlimits);
+	free(f->log);
 	*f = (struct spec_facts){ 0 };
 }
 
@@ -345,6 +347,7 @@ int spec_classify(struct json_object *spec, const char *id, const char *bundle,
 	struct spec_facts f __attribute__((cleanup(spec_facts_clear))) = { 0 };
 	struct json_object *process = json_get(spec, "process", NULL);
 	const char *rootfs = json_get_str(json_get(spec, "root", NULL), "path");
+	const char *log = spec_annotation(spec, A_LOG);
 	int r;
 
 	if (!json_object_is_type(spec, json_type_object))
@@ -359,6 +362,7 @@ int spec_classify(struct json_object *spec, const char *id, const char *bundle,
 		return r;
 	f.rootfs = mem_strdup(rootfs);
 	f.terminal = json_get_bool(process, "terminal", false);
+	f.log = str_empty(log) ? NULL : mem_strdup(log);
 	*ret = f;
 	f = (struct spec_facts){ 0 };
 	return 0;
@@ -406,11 +410,10 @@ int spec_exec(struct json_object *process, const struct spec_facts *facts, struc
 	return r < 0 ? r : 0;
 }
 
-void spec_make_cwd(struct json_object *process, const char *rootfs)
+void spec_make_dirs(const char *root_path, const char *dirs, mode_t mode)
 {
-	const char *cwd = json_get_str(process, "cwd");
-	_cleanup_fd_ int root = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_strv_ char **parts = cwd ? strv_split(cwd, "/") : NULL;
+	_cleanup_fd_ int root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_strv_ char **parts = strv_split(dirs, "/");
 	_cleanup_fd_ int dir = -EBADF;
 	_cleanup_free_ char *path = mem_strdup(".");
 
@@ -425,8 +428,16 @@ void spec_make_cwd(struct json_object *process, const char *rootfs)
 		}
 		/* mkdirat() on a name: a symlink there makes it fail, and the next round follows it
 		 * within the root. */
-		mkdirat(dir, *p, 0755);
+		mkdirat(dir, *p, mode);
 		free(path);
 		path = longer;
 	}
+}
+
+void spec_make_cwd(struct json_object *process, const char *rootfs)
+{
+	const char *cwd = json_get_str(process, "cwd");
+
+	if (cwd)
+		spec_make_dirs(rootfs, cwd, 0755);
 }

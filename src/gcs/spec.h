@@ -4,6 +4,7 @@
 
 #include <json-c/json.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct err;
 struct json_object;
@@ -28,6 +29,7 @@ enum spec_kind {
  * @named_user:	the user was given by name: execs without a name run as @user
  * @user:	process.user with uid and gid filled in
  * @rlimits:	process.rlimits, NULL when there are none
+ * @log:	file below the pod's logs that init's output is appended to as well; NULL for none
  */
 struct spec_facts {
 	enum spec_kind kind;
@@ -39,6 +41,7 @@ struct spec_facts {
 	bool named_user;
 	struct json_object *user;
 	struct json_object *rlimits;
+	char *log;
 };
 
 /**
@@ -119,6 +122,9 @@ int spec_exec(struct json_object *process, const struct spec_facts *facts, struc
  * container starts
  */
 void spec_make_cwd(struct json_object *process, const char *rootfs);
+
+/** spec_make_dirs() - mkdir -p of a path within a directory, as far as it goes */
+void spec_make_dirs(const char *root, const char *path, mode_t mode);
 
 /** spec_facts_clear() - free what is owned, and zero it */
 void spec_facts_clear(struct spec_facts *f);

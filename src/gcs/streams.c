@@ -27,7 +27,7 @@ static const char *const names[STDIO_COUNT] = { "stdin", "stdout", "stderr" };
 
 void stdio_init(struct stdio *s)
 {
-	*s = (struct stdio){ .pty = -EBADF, .null = -EBADF };
+	*s = (struct stdio){ .pty = -EBADF, .null = -EBADF, .tee = -EBADF };
 	for (unsigned i = 0; i < STDIO_COUNT; i++) {
 		s->stream[i] = (struct stream){
 			.stdio = s, .sock = -EBADF, .end = -EBADF, .output = i != STDIO_IN
@@ -186,6 +186,16 @@ static void close_cleanly(struct stream *st)
 					 vsock ? on_ask : on_close_limit, st);
 }
 
+static int relay_output(struct stream *st, int to,
+			void (*done)(struct relay *r, enum relay_end end, void *arg))
+{
+	int r = relay_new(st->end, to, done, st, &st->relay);
+
+	if (r >= 0 && st->stdio->tee >= 0)
+		relay_tee(st->relay, st->stdio->tee);
+	return r;
+}
+
 static void on_discarded(struct relay *r, enum relay_end end, void *arg)
 {
 	stream_close(arg);
@@ -195,8 +205,7 @@ static void discard(struct stream *st)
 {
 	if (st->stdio->null < 0)
 		st->stdio->null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (st->stdio->null < 0 ||
-	    relay_new(st->end, st->stdio->null, on_discarded, st, &st->relay) < 0)
+	if (st->stdio->null < 0 || relay_output(st, st->stdio->null, on_discarded) < 0)
 		stream_close(st);
 }
 
@@ -237,7 +246,7 @@ int stdio_start(struct stdio *s, struct err *err)
 				st->end = fd_close(st->end);
 			continue;
 		}
-		r = st->output ? relay_new(st->end, st->sock, on_relay_done, st, &st->relay)
+		r = st->output ? relay_output(st, st->sock, on_relay_done)
 			       : relay_new(st->sock, st->end, on_relay_done, st, &st->relay);
 		if (r < 0)
 			return err_sys(err, r, "relay %s", names[i]);
@@ -308,4 +317,5 @@ void stdio_free(struct stdio *s)
 	stdio_close_child(s);
 	s->pty = fd_close(s->pty);
 	s->null = fd_close(s->null);
+	s->tee = fd_close(s->tee);
 }

@@ -48,6 +48,7 @@ enum { STDIO_IN, STDIO_OUT, STDIO_ERR, STDIO_COUNT };
  * @child:	what becomes fd 0, 1, 2 of the process; closed by stdio_close_child()
  * @pty:	master of the terminal, -EBADF when there is none
  * @null:	/dev/null, takes what nobody wants
+ * @tee:	file that output is appended to as well, -EBADF for none
  * @after_exit:	runs once the process has exited, every second
  * @ticks:	how often it has
  * @progress:	bytes that had been passed on at the last tick
@@ -61,6 +62,7 @@ struct stdio {
 	int child[STDIO_COUNT];
 	int pty;
 	int null;
+	int tee;
 	struct loop_timer *after_exit;
 	unsigned ticks;
 	unsigned long long progress;

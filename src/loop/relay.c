@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "loop/loop.h"
@@ -27,6 +28,7 @@ enum need { NEED_IN, NEED_OUT, NEED_TURN, NEED_NOTHING };
  * @turn:	timer that continues at the next turn of the loop
  * @splice:	the kernel copies; while false, @buf does
  * @buf:	bytes that were read and not yet written, @len of them from @head on
+ * @tee:	gets what is read, too; -EBADF for none
  * @finishing:	the end is where nothing is readable for @quiet microseconds
  * @quiet_since: since when nothing was, 0 while something is
  * @eof:	nothing more will be read
@@ -46,6 +48,7 @@ struct relay {
 	uint8_t *buf;
 	size_t head;
 	size_t len;
+	int tee;
 	bool finishing;
 	uint64_t quiet;
 	uint64_t quiet_since;
@@ -185,6 +188,16 @@ static ssize_t target_write(struct relay *r)
 	return write(r->out, p, r->len);
 }
 
+static void write_tee(struct relay *r)
+{
+	int result = r->tee < 0 ? 0 : fd_write_all(r->tee, r->buf, r->len);
+
+	if (result < 0) {
+		log_warn("the copy of a stream ends: %s", strerrordesc_np(-result));
+		r->tee = -EBADF;
+	}
+}
+
 /**
  * step_buffer() - read when the buffer is empty, and write what it holds; Return: as step_splice()
  */
@@ -211,6 +224,7 @@ static int step_buffer(struct relay *r)
 		}
 		r->head = 0;
 		r->len = (size_t)n;
+		write_tee(r);
 	}
 	n = target_write(r);
 	if (n < 0)
@@ -268,6 +282,7 @@ int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end how,
 	r = NEW0(struct relay);
 	r->in = in;
 	r->out = out;
+	r->tee = -EBADF;
 	r->done = done;
 	r->arg = arg;
 	r->in_pipe = S_ISFIFO(in_st.st_mode);
@@ -301,6 +316,12 @@ void relay_on_first(struct relay *r, void (*fn)(void *arg), void *arg)
 {
 	r->first = fn;
 	r->first_arg = arg;
+}
+
+void relay_tee(struct relay *r, int fd)
+{
+	r->tee = fd;
+	r->splice = false;
 }
 
 uint64_t relay_bytes(const struct relay *r)

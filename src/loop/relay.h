@@ -42,6 +42,12 @@ int relay_new(int in, int out, void (*done)(struct relay *r, enum relay_end end,
 void relay_finish(struct relay *r, uint64_t quiet);
 /** relay_on_first() - call @fn once from the loop when the first bytes have been written */
 void relay_on_first(struct relay *r, void (*fn)(void *arg), void *arg);
+/**
+ * relay_tee() - write what is read from now on to another fd, too
+ * @fd:		a file, which never makes the relay wait; stays the caller's, and must outlive the
+ *		relay. A failure to write is logged, and ends the copy but not the relay
+ */
+void relay_tee(struct relay *r, int fd);
 /** relay_bytes() - how many were written so far */
 uint64_t relay_bytes(const struct relay *r);
 /** relay_free() - stop and forget; NULL is fine; Return: NULL */

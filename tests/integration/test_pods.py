@@ -6,7 +6,7 @@ import json
 from lcowtest import pb, settings, tasks, ttrpc
 from lcowtest.case import only_lcow
 from lcowtest.direct import Sandbox, oci_spec
-from lcowtest.pod import KILL, SHM, PodCase, with_caps
+from lcowtest.pod import KILL, SHM, PodCase, shared, with_caps
 from lcowtest.sandbox import Member
 
 
@@ -58,6 +58,40 @@ class WithSandboxContainer(PodCase):
         self.assertIn('pid namespace has ended', e.exception.message)
         # What is not of that goes on.
         self.sh(self.member(vm, pod.id, pod.pid), 'true')
+
+    def test_the_pids_of_one_member_can_be_shared_to_debug_it(self):
+        vm = self.vm()
+        pod = self.pause(vm)
+        one, two = (self.member(vm, pod.id, pod.pid, 'sleep', n) for n in ('1111', '2222'))
+        debugger = self.member(vm, pod.id, one.pid, 'sleep', '3333', kinds=('pid',),
+                               change=lambda spec: shared(spec, ('ipc', 'uts', 'network'), pod.pid))
+        seen = self.sh(debugger, 'ps')
+        self.assertIn('sleep 1111', seen)
+        for part in ('sleep 2222', 'sleep 1000'):
+            self.assertNotIn(part, seen)
+        self.assertEqual(self.ns(debugger, 'ipc', 'uts', 'net'), self.ns(two, 'ipc', 'uts', 'net'))
+        self.assertEqual(self.end(one), 137)
+        self.assertEqual(debugger.call('Wait', limit=debugger.limit)['exit_status'], 137)
+        self.assertEqual(two.call('State')['status'], pb.RUNNING)
+
+    def test_a_virtual_pod_is_one_like_others(self):
+        vm = self.vm()
+        name = self.new_id('p')
+        virtual = {'io.microsoft.cri.virtual-pod-id': name}
+        pod = self.pause(vm, name, annotations=virtual)
+        one = self.member(vm, name, pod.pid, annotations=virtual)
+        self.assertEqual(self.ns(one, 'ipc', 'uts', 'net'), self.ns(pod, 'ipc', 'uts', 'net'))
+        self.assertEqual(self.sh(one, 'cat /proc/self/cgroup'), '0::/pods/%s/%s' % (name, one.id))
+
+    def test_output_is_logged_in_the_pod_too(self):
+        vm = self.vm()
+        pod = self.pause(vm)
+        logs = 'io.microsoft.container.lcow.tee-log-'
+        one = self.member(vm, pod.id, pod.pid, 'sh', '-c', 'echo out; echo err >&2; sleep 1000', annotations={logs + 'path': 'dir/one.log'})
+        two = self.member(vm, pod.id, pod.pid, annotations={logs + 'dir-mount': '/logs'})
+        one.streams['stdout'].wait_for(b'out\n')
+        self.assertEqual(self.sh(two, 'for i in 1 2 3 4 5; do grep -q err /logs/dir/one.log && break; sleep 0.2; done; sort /logs/dir/one.log'),
+                         'err\nout')
 
     def test_a_pod_ends_with_its_last_container_in_whatever_order(self):
         vm = self.vm()

@@ -24,7 +24,7 @@ def shared(spec, kinds, pid):
         if ns['type'] in kinds:
             ns['path'] = '/proc/%d/ns/%s' % (pid, PLACE[ns['type']])
     if 'uts' in kinds:
-        del spec['hostname']
+        spec.pop('hostname', None)
     return spec
 
 
@@ -50,10 +50,10 @@ class PodCase(DirectCase):
         box.pid = box.call('State')['pid']
         return box
 
-    def pause(self, vm, name=None, *command, **changes):
-        """A sandbox container."""
+    def pause(self, vm, name=None, annotations=None, **changes):
+        """A sandbox container, in a VM that is there or in its own."""
         name = name or self.new_id('p')
-        spec = with_caps(oci_spec(name, *command or ('sh', '-c', 'sleep 1000 & wait'), annotations={TYPE: 'sandbox', ID: name}))
+        spec = with_caps(oci_spec(name, 'sh', '-c', 'sleep 1000 & wait', annotations={TYPE: 'sandbox', ID: name, **(annotations or {})}))
         spec['hostname'] = name
         shm = self.shm_of(name)
         spec['mounts'] = [*spec['mounts'], shm]

@@ -268,6 +268,34 @@ START_TEST(the_sandbox_container_s_namespaces_are_the_pod_s_and_outlive_it)
 }
 END_TEST
 
+START_TEST(the_pids_of_one_member_are_shared_by_its_first_process)
+{
+	_cleanup_free_ char *entry =
+		str_printf(NAMESPACES("{\"type\":\"pid\",\"path\":\"/proc/%d/ns/pid\"}"), getpid());
+	_cleanup_free_ char *path = str_printf("/proc/%d/ns/pid", getpid());
+	struct json_object *o;
+
+	json_put(join("c1", ""));
+	owner.id = (char[]){ "c1" };
+	owner.pod = joins[0];
+	map_set(&agent.containers, "c1", &owner);
+	o = join("c2", entry);
+	ck_assert_msg(result == 0, "%s", err.text);
+	expect(o, "pid", path);
+	json_put(o);
+	/* Of another pod's, or when it is gone, it means the pod's own. */
+	owner.pod = NULL;
+	o = join("c3", entry);
+	expect(o, "pid", "/1/pid");
+	json_put(o);
+	owner.pod = joins[0];
+	init.exited = true;
+	o = join("c4", entry);
+	expect(o, "pid", "/1/pid");
+	json_put(o);
+}
+END_TEST
+
 START_TEST(a_container_that_is_its_own_pod_shares_with_nobody)
 {
 	struct json_object *o = join("p1", NAMESPACES(SHARED("ipc") "," SHARED("pid")));
@@ -416,6 +444,46 @@ START_TEST(a_size_that_is_none_is_an_error_and_can_be_tried_again)
 }
 END_TEST
 
+/* ---- logs ---- */
+
+static const char *log_path;
+static int log_fd;
+
+static CO void do_log(void)
+{
+	result = pod_log(joins[0], log_path, &log_fd, &err);
+}
+
+static int open_log(const char *path)
+{
+	log_path = path;
+	run(do_log);
+	return result;
+}
+
+START_TEST(logs_are_files_of_the_pod_and_nothing_else)
+{
+	struct json_object *o;
+
+	json_put(join("c1", ""));
+	ck_assert_msg(open_log("a/b/c.log") == 0, "%s", err.text);
+	ck_assert_int_eq(write(log_fd, "line\n", 5), 5);
+	close(log_fd);
+	ck_assert_int_eq(open_log("../../../up"), 0);
+	close(log_fd);
+	sh("cd /run/gcs/sandboxes/*/logs && grep -qx line a/b/c.log && test -f up && mkfifo fifo "
+	   "&& "
+	   "ln -s /run/bundle/x link && mkdir dir");
+	ck_assert_int_lt(open_log("fifo"), 0);
+	ck_assert_int_lt(open_log("dir"), 0);
+	ck_assert_int_lt(open_log("link"), 0);
+	sh("test ! -e /run/bundle/x");
+	o = join("c2", "");
+	ck_assert_ptr_null(strstr(json_object_to_json_string(o), "/logs"));
+	json_put(o);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
 	tcase_add_test(t, a_pod_is_there_from_its_first_container_to_its_last);
@@ -424,6 +492,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, members_share_what_has_a_path);
 	tcase_add_test(t, who_names_none_has_an_ipc_and_a_name_of_its_own_and_the_pod_s_network);
 	tcase_add_test(t, the_sandbox_container_s_namespaces_are_the_pod_s_and_outlive_it);
+	tcase_add_test(t, the_pids_of_one_member_are_shared_by_its_first_process);
 	tcase_add_test(t, a_container_that_is_its_own_pod_shares_with_nobody);
 	tcase_add_test(t, without_a_sandbox_container_the_agent_keeps_the_pid_namespace);
 	tcase_add_test(t, a_pid_namespace_that_cannot_be_made_can_be_asked_for_again);
@@ -432,6 +501,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, without_one_it_is_the_first_who_shares_its_name);
 	tcase_add_test(t, shm_goes_with_ipc);
 	tcase_add_test(t, a_volume_there_stays);
+	tcase_add_test(t, logs_are_files_of_the_pod_and_nothing_else);
 	tcase_add_test(t, a_size_that_is_none_is_an_error_and_can_be_tried_again);
 }
 

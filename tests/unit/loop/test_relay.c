@@ -7,6 +7,7 @@
 #include <pty.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -146,6 +147,31 @@ START_TEST(twenty_mib_arrive_byte_for_byte_at_a_slow_reader)
 	ck_assert_int_eq(ended, RELAY_EOF);
 	ck_assert_uint_eq(received, BULK);
 	ck_assert_uint_eq(relay_bytes(relay), BULK);
+}
+END_TEST
+
+START_TEST(a_copy_goes_elsewhere_too_and_its_failure_ends_nothing)
+{
+	int file = memfd_create("copy", MFD_CLOEXEC);
+	int no_file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	char copied[16] = "", got[16] = "";
+
+	make_ends(_i);
+	start();
+	relay_tee(relay, file);
+	ck_assert_int_eq(write(src[1], "hello", 5), 5);
+	run_for(20);
+	relay_tee(relay, no_file);
+	ck_assert_int_eq(write(src[1], " you", 4), 4);
+	src[1] = fd_close(src[1]);
+	run_until_end();
+	ck_assert_int_eq(ended, RELAY_EOF);
+	ck_assert_int_eq(read(dst[0], got, sizeof(got)), 9);
+	ck_assert_str_eq(got, "hello you");
+	ck_assert_int_eq(pread(file, copied, sizeof(copied), 0), 5);
+	ck_assert_str_eq(copied, "hello");
+	close(file);
+	close(no_file);
 }
 END_TEST
 
@@ -425,6 +451,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, twenty_mib_arrive_byte_for_byte_at_a_slow_reader, 0, 4);
+	tcase_add_loop_test(t, a_copy_goes_elsewhere_too_and_its_failure_ends_nothing, 0, 4);
 	tcase_add_loop_test(t, the_end_of_the_source_ends_the_relay, 0, 4);
 	tcase_add_loop_test(t, a_target_that_is_gone_is_broken, 0, 4);
 	tcase_add_loop_test(t, a_full_device_is_broken, 0, 4);
