@@ -8,6 +8,7 @@ import zlib
 
 from lcowtest import debs, proc, settings, ttrpc
 from lcowtest.case import CtrCase, DirectCase, only_lcow
+from lcowtest.sockets import DIAL, MIB, SYSTEM, SocketsCase, echo, read_all
 
 DAEMON = 'vhost-device-vsock'
 # Debian 12 has no such package; the program of this suite runs there.
@@ -15,10 +16,15 @@ PACKAGE = debs.Deb(DAEMON, 'forky')
 DEBS = [PACKAGE]
 
 
+def with_daemon(lcow):
+    """Sandboxes that are started within this speak vsock."""
+    program = os.path.join(debs.unpacked(PACKAGE), 'usr', 'bin', DAEMON)
+    return lcow.set(transport='vhost-user-vsock', vhost_device_vsock=program)
+
+
 def use_daemon(test, lcow):
     """This test's sandboxes speak vsock."""
-    program = os.path.join(debs.unpacked(PACKAGE), 'usr', 'bin', DAEMON)
-    change = lcow.set(transport='vhost-user-vsock', vhost_device_vsock=program)
+    change = with_daemon(lcow)
     change.__enter__()
     test.addCleanup(change.__exit__, None, None, None)
 
@@ -137,3 +143,34 @@ class Vsock(DirectCase):
         self.assertNotIn('0', status['Uid'].split())
         self.assertEqual({int(status[k], 16) for k in ('CapEff', 'CapPrm', 'CapBnd')}, {0})
         self.assertEqual(status['NoNewPrivs'], '1')
+
+
+@only_lcow('the stock shim knows no uds mounts')
+class VsockSockets(SocketsCase):
+    """Without half-close, which the daemon drops."""
+
+    def _boot(self):
+        with with_daemon(self.bed.lcow):
+            super()._boot()
+
+    def test_a_MiB_both_ways(self):
+        server = self.serve(echo)
+        c = self.add(self.uds(server), *SYSTEM)
+        out = self.python(c, DIAL + '''
+data = os.urandom(%d)
+t = threading.Thread(target=s.sendall, args=(data,)); t.start()
+got = b""
+while len(got) < len(data): got += s.recv(65536)
+print(got == data); t.join()''' % MIB)
+        self.assertEqual(out, 'True\n')
+
+    def test_what_either_end_says_before_it_goes_arrives(self):
+        heard = []
+        for number, size in enumerate((10, MIB)):
+            server = self.serve(lambda s, size=size: s.sendall(bytes(size)), 'says%d' % number)
+            listener = self.serve(lambda s: heard.append(len(read_all(s))), 'hears%d' % number)
+            c = self.add(self.uds(server), self.uds(listener, '/run/other.sock'), *SYSTEM)
+            self.assertEqual(self.python(c, DIAL + 'print(len(read(s)))'), '%d\n' % size)
+            self.python(c, DIAL.replace('app', 'other') + 's.sendall(bytes(%d)); os._exit(0)' % size)
+            self.wait('the server sees the end', lambda: len(heard) > number)
+            self.assertEqual(heard[-1], size)

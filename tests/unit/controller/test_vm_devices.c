@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/vm_devices.h"
 
+#include <fcntl.h>
+
+#include "base/fd.h"
 #include "controller/device/scsi.h"
+#include "controller/device/socket.h"
 #include "controller/fixture.h"
 #include "guest/guest.h"
 #include "wire/gcs.h"
@@ -55,6 +59,20 @@ START_TEST(a_guest_that_keeps_its_own_time_is_not_told_it)
 }
 END_TEST
 
+START_TEST(a_guest_that_cannot_relay_sockets_is_given_none)
+{
+	struct guest_forward *f = NULL;
+	uint32_t port;
+	int fd = open("/dev/null", O_PATH | O_CLOEXEC);
+
+	ck_assert_int_eq(vm_devices_socket_ops.open(&devices, fd, &f, &port, &err),
+			 -ERR_UNIMPLEMENTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "unix sockets"));
+	ck_assert_ptr_null(f);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("controller vm_devices");
@@ -63,6 +81,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_guest_that_cannot_span_disks_is_not_asked_to);
 	tcase_add_test(t, a_guest_that_keeps_its_own_time_is_not_told_it);
+	tcase_add_test(t, a_guest_that_cannot_relay_sockets_is_given_none);
 	suite_add_tcase(s, t);
 
 	SRunner *r = srunner_create(s);
