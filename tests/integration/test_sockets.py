@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unix sockets of the host in containers: mounts of type uds, and binds of sockets."""
 import os
+import signal
 import socket
 import stat
 import threading
@@ -167,3 +168,21 @@ time.sleep(100000)''')
         self.assertTrue(stat.S_ISLNK(os.lstat(server.path).st_mode))
         self.assertEqual(self.python(c, DIAL + 's.sendall(b"x"); print(s.recv(1).decode())'), 'x\n')
         self.assertEqual((server.seen, secret.seen), (1, 0))
+
+
+@only_lcow('the stock shim knows no uds mounts')
+class LostVm(SocketsCase):
+    def _remove_members(self):
+        """They went with the VM."""
+
+    def test_the_death_of_the_VM_ends_connections_and_their_container_can_be_deleted(self):
+        ended = []
+        server = self.serve(lambda s: (s.sendall(b'hello'), ended.append(read_all(s))))
+        c = self.add(self.uds(server), *SYSTEM)
+        self.python(c, DIAL + 's.recv(5)\nif os.fork(): os._exit(0)\nfor fd in (0, 1, 2): os.close(fd)\ntime.sleep(100000)')
+        self.assertEqual(ended, [])
+        [pid] = proc.running('qemu-system')
+        os.kill(pid, signal.SIGKILL)
+        self.wait('the server sees the end', lambda: ended)
+        self.pod.box.call('Wait', id=c, limit=settings.BOOT_LIMIT)
+        self.pod.remove(c)
