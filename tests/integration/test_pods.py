@@ -2,6 +2,7 @@
 """What the containers of a pod share, and what they don't: specs as containerd's CRI writes them."""
 import itertools
 import json
+import time
 
 from lcowtest import pb, settings, tasks, ttrpc
 from lcowtest.case import only_lcow
@@ -92,6 +93,18 @@ class WithSandboxContainer(PodCase):
         one.streams['stdout'].wait_for(b'out\n')
         self.assertEqual(self.sh(two, 'for i in 1 2 3 4 5; do grep -q err /logs/dir/one.log && break; sleep 0.2; done; sort /logs/dir/one.log'),
                          'err\nout')
+
+    def test_the_twentieth_container_starts_as_quickly_as_the_first(self):
+        vm = self.vm()
+        pod = self.pause(vm)
+        seconds, boxes = [], []
+        for _ in range(20):
+            begin = time.monotonic()
+            boxes.append(self.member(vm, pod.id, pod.pid))
+            seconds.append(time.monotonic() - begin)
+        self.assertLess(min(seconds[15:]), 1.5 * min(seconds[:5]), seconds)
+        for box in (boxes[0], boxes[-1]):
+            self.assertEqual(self.sh(box, 'ls /proc | grep -c "^[0-9]"'), '4')
 
     def test_a_pod_ends_with_its_last_container_in_whatever_order(self):
         vm = self.vm()

@@ -107,3 +107,6 @@ class PodCase(DirectCase):
         self.assertEqual(self.sh(looker, 'cd %s/sys/fs/cgroup/pods && ls -d */ */*/' % root).split(), [name + '/', name + '/' + name + '/'])
         self.assertNotIn('pause', self.sh(looker, 'cat /proc/[0-9]*/comm'))
         self.end(looker)
+        # The agent warns of what it cannot remove.
+        self.assertIn('deleted container', vm.log)
+        self.assertNotIn('remove /', vm.log)
