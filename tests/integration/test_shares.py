@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Directories and files of the host in containers: what each side sees of the other, and what it does not."""
+import fcntl
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import time
 
 from lcowtest import ttrpc
 from lcowtest.case import only_lcow
-from lcowtest.shares import ROOT, SharesCase, bind, read, write
+from lcowtest.shares import ROOT, SYSTEM, SharesCase, bind, read, write
 
 DENY = 'io.microsoft.virtualmachine.fileshares.disablewritable'
 FILES = 3000
@@ -203,9 +204,19 @@ class Shares(SharesCase):
         self.assertIn(self.path('missing'), str(e))
         self.assertEqual(self.shared(), 0)
 
+    def test_a_lock_on_a_file_holds_in_the_VM_only(self):
+        write(self.path('f'), '')
+        one, two = (self.add(bind(self.dir, '/v', 'rw'), *SYSTEM) for _ in range(2))
+        with open(self.path('f')) as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            self.out(one, 'flock -n /v/f true')
+        self.out(one, 'flock /v/f sh -c "touch /v/held; sleep 100000" > /dev/null 2>&1 & while [ ! -e /v/held ]; do sleep 0.1; done')
+        self.assertEqual(self.out(two, 'flock -n /v/f true', check=False)[0], 1)
+        with open(self.path('f')) as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     def test_inotify_tells_of_the_guest_s_own_changes_only(self):
-        system = [bind(os.path.realpath(d), d, 'ro') for d in ('/usr', '/lib', '/lib64')]
-        c = self.add(bind(self.dir, '/v', 'rw'), *system)
+        c = self.add(bind(self.dir, '/v', 'rw'), *SYSTEM)
         write(self.path('watch.py'), INOTIFY)
         script = '/usr/bin/python3 -S -E /v/watch.py > /v/log 2>&1 & while [ ! -e /v/ready ]; do sleep 0.1; done; echo x > /v/own; ' \
                  'until [ -e /v/go ]; do sleep 0.1; done; touch /v/end; wait; cat /v/log'

@@ -9,8 +9,8 @@ import time
 
 from lcowtest import proc, settings, ttrpc
 from lcowtest.case import only_lcow
-from lcowtest.shares import bind
-from lcowtest.sockets import DIAL, MIB, SYSTEM, SocketsCase, answer_at_the_end, echo, read_all
+from lcowtest.shares import SYSTEM, bind
+from lcowtest.sockets import DIAL, MIB, SocketsCase, answer_at_the_end, echo, read_all
 
 
 @only_lcow('the stock shim knows no uds mounts')

@@ -8,7 +8,8 @@ import zlib
 
 from lcowtest import debs, proc, settings, ttrpc
 from lcowtest.case import CtrCase, DirectCase, only_lcow
-from lcowtest.sockets import DIAL, MIB, SYSTEM, SocketsCase, echo, read_all
+from lcowtest.shares import SYSTEM
+from lcowtest.sockets import DIAL, MIB, SocketsCase, echo, read_all
 
 DAEMON = 'vhost-device-vsock'
 # Debian 12 has no such package; the program of this suite runs there.

@@ -14,6 +14,10 @@ def bind(source, destination, *options):
     return {'type': 'bind', 'source': source, 'destination': destination, 'options': ['rbind', *options]}
 
 
+# The host's programs, for what the image lacks.
+SYSTEM = [bind(os.path.realpath(d), d, 'ro') for d in ('/usr', '/lib', '/lib64')]
+
+
 def write(path, text):
     with open(path, 'w') as f:
         f.write(text)
