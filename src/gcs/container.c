@@ -24,6 +24,7 @@
 #include "gcs/pod.h"
 #include "gcs/process.h"
 #include "gcs/reaper.h"
+#include "gcs/volumes.h"
 #include "loop/worker.h"
 #include "wire/gcs.h"
 #include "wire/json.h"
@@ -125,6 +126,7 @@ static int create_init(struct container *c, struct err *err)
 
 static int create(struct container *c, struct json_object *spec, struct err *err)
 {
+	struct volumes volumes __attribute__((cleanup(volumes_clear))) = { 0 };
 	int r = dir_make(c->bundle, 0755);
 
 	if (r < 0)
@@ -138,6 +140,8 @@ static int create(struct container *c, struct json_object *spec, struct err *err
 		r = pod_join(c->agent, &c->facts, spec, &c->pod, err);
 	if (r >= 0)
 		r = pod_fit(c->pod, c->id, &c->facts, spec, c->bundle, err);
+	if (r >= 0)
+		r = pod_volumes(c->pod, spec, &volumes, err);
 	if (r >= 0)
 		r = spec_prepare(spec, &c->facts, err);
 	if (r < 0)

@@ -24,6 +24,7 @@
 #include "gcs/network.h"
 #include "gcs/process.h"
 #include "gcs/spec.h"
+#include "gcs/volumes.h"
 #include "loop/child.h"
 #include "wire/json.h"
 
@@ -63,6 +64,7 @@ _Static_assert(ARRAY_SIZE(shared) == SHARED_END, "a row for each kind");
  * @init:	first process of the pid namespace, if that is not a container's
  * @shm:	where the pod's /dev/shm is mounted, NULL before it was asked for
  * @logs:	likewise for the directory of logs
+ * @volumes:	likewise for its directories that containers mount
  * @lock:	one change at a time
  */
 struct pod {
@@ -79,6 +81,7 @@ struct pod {
 	struct child *init;
 	char *shm;
 	char *logs;
+	char *volumes;
 	struct network *network;
 	struct co_mutex lock;
 };
@@ -161,12 +164,15 @@ CO void pod_leave(struct pod *p)
 		mount_undo(p->shm, true, NULL);
 	if (p->logs)
 		mount_undo(p->logs, true, NULL);
+	if (p->volumes)
+		mount_undo(p->volumes, true, NULL);
 	r = dir_remove(p->dir);
 	if (r < 0)
 		log_warn("remove %s: %s", p->dir, strerror(-r));
 	network_leave(p->network);
 	free(p->shm);
 	free(p->logs);
+	free(p->volumes);
 	free(p->hostname);
 	free(p->cgroup);
 	free(p->dir);
@@ -394,15 +400,15 @@ static const char *size_of(struct json_object *mount)
 }
 
 /* A tmpfs of the pod, when it is first asked for. */
-static CO int mount_tmpfs(struct pod *p, const char *name, const char *options, char **path,
-			  struct err *err)
+static CO int mount_tmpfs(struct pod *p, const char *name, unsigned long flags, const char *options,
+			  char **path, struct err *err)
 {
 	_cleanup_free_ char *target = str_printf("%s/%s", p->dir, name);
 	int r;
 
 	if (*path)
 		return 0;
-	r = mount_at(name, target, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options, err);
+	r = mount_at(name, target, "tmpfs", MS_NOSUID | MS_NODEV | flags, options, err);
 	if (r >= 0)
 		*path = TAKE_PTR(target);
 	return r;
@@ -412,7 +418,7 @@ static CO int mount_shm(struct pod *p, const char *size, struct err *err)
 {
 	_cleanup_free_ char *options = str_printf("mode=1777,%s", size);
 
-	return mount_tmpfs(p, "shm", options, &p->shm, err);
+	return mount_tmpfs(p, "shm", MS_NOEXEC, options, &p->shm, err);
 }
 
 /* One of its own with a size that the container's annotation says. */
@@ -471,7 +477,7 @@ static CO int fit_shm(struct pod *p, const char *id, const struct spec_facts *fa
 
 static CO int mount_logs(struct pod *p, struct err *err)
 {
-	return mount_tmpfs(p, "logs", "mode=0777," LOGS_SIZE, &p->logs, err);
+	return mount_tmpfs(p, "logs", MS_NOEXEC, "mode=0777," LOGS_SIZE, &p->logs, err);
 }
 
 static CO int fit_logs(struct pod *p, struct json_object *spec, struct err *err)
@@ -509,6 +515,18 @@ CO int pod_log(struct pod *p, const char *path, int *ret, struct err *err)
 		return err_set(err, -ERR_INVALID, "the log %s of pod %s is no file", path, p->id);
 	*ret = TAKE_FD(fd);
 	return 0;
+}
+
+CO int pod_volumes(struct pod *p, struct json_object *spec, struct volumes *v, struct err *err)
+{
+	int r = 0;
+
+	CO_LOCK(&p->lock);
+	if (volumes_asked(spec))
+		r = mount_tmpfs(p, "volumes", 0, "mode=0755", &p->volumes, err);
+	if (r >= 0)
+		r = volumes_fit(spec, p->volumes, v, err);
+	return r < 0 ? err_wrap(err, r, "pod %s", p->id) : 0;
 }
 
 CO int pod_fit(struct pod *p, const char *id, const struct spec_facts *facts,

@@ -8,6 +8,7 @@ struct agent;
 struct err;
 struct json_object;
 struct spec_facts;
+struct volumes;
 
 /**
  * struct pod - what its containers have in common: a cgroup, a network, a name, and those
@@ -56,6 +57,13 @@ CO void pod_leave(struct pod *p);
  */
 CO int pod_fit(struct pod *p, const char *id, const struct spec_facts *facts,
 	       struct json_object *spec, const char *bundle, struct err *err);
+
+/**
+ * pod_volumes() - give mounts of what is in the VM their sources; see volumes_fit()
+ *
+ * Directories of the pod are kept in the VM's memory.
+ */
+CO int pod_volumes(struct pod *p, struct json_object *spec, struct volumes *v, struct err *err);
 
 /**
  * pod_log() - open a file in the pod's directory of logs, 16 MiB for all of them

@@ -416,6 +416,7 @@ void spec_make_dirs(const char *root_path, const char *dirs, mode_t mode)
 	_cleanup_strv_ char **parts = strv_split(dirs, "/");
 	_cleanup_fd_ int dir = -EBADF;
 	_cleanup_free_ char *path = mem_strdup(".");
+	mode_t mask;
 
 	for (char **p = parts; p && *p && root >= 0; p++) {
 		char *longer = str_printf("%s/%s", path, *p);
@@ -428,7 +429,9 @@ void spec_make_dirs(const char *root_path, const char *dirs, mode_t mode)
 		}
 		/* mkdirat() on a name: a symlink there makes it fail, and the next round follows it
 		 * within the root. */
+		mask = umask(0);
 		mkdirat(dir, *p, mode);
+		umask(mask);
 		free(path);
 		path = longer;
 	}

@@ -84,6 +84,21 @@ class WithSandboxContainer(PodCase):
         self.assertEqual(self.ns(one, 'ipc', 'uts', 'net'), self.ns(pod, 'ipc', 'uts', 'net'))
         self.assertEqual(self.sh(one, 'cat /proc/self/cgroup'), '0::/pods/%s/%s' % (name, one.id))
 
+    def test_directories_of_the_pod_are_mounted_by_its_members(self):
+        vm = self.vm()
+        pod = self.pause(vm)
+
+        def mounts(spec):
+            spec['process']['user'] = {'uid': 1000, 'gid': 1000}
+            spec['mounts'] = [*spec['mounts'], *({'destination': '/' + name, 'type': 'bind', 'source': source, 'options': ['rbind', 'rw']}
+                                                 for name, source in (('a', 'sandbox://some/dir'), ('b', 'sandbox-tmp://other')))]
+        one, two = (self.member(vm, pod.id, pod.pid, change=mounts) for _ in range(2))
+        self.sh(one, 'echo a > /a/f && echo b > /b/f && test ! -e /a/dir')
+        self.assertEqual(self.sh(two, 'cat /a/f /b/f').split(), ['a', 'b'])
+        for box in (two, one, pod):
+            self.end(box)
+        self.nothing_is_left(vm)
+
     def test_output_is_logged_in_the_pod_too(self):
         vm = self.vm()
         pod = self.pause(vm)

@@ -10,6 +10,7 @@
 #include "gcs/container.h"
 #include "gcs/process.h"
 #include "gcs/spec.h"
+#include "gcs/volumes.h"
 #include "netns.h"
 #include "wire/json.h"
 
@@ -484,6 +485,69 @@ START_TEST(logs_are_files_of_the_pod_and_nothing_else)
 }
 END_TEST
 
+/* ---- volumes ---- */
+
+static struct volumes volumes;
+
+static CO void do_volumes(void)
+{
+	result = pod_volumes(joins[0], joining.spec, &volumes, &err);
+}
+
+/* The source that a mount from @source gets; NULL when it is refused with @word. */
+static char *volume(const char *source, const char *word)
+{
+	_cleanup_free_ char *rest =
+		str_printf(",\"mounts\":[{\"destination\":\"/x\",\"source\":\"%s\"}]", source);
+	struct json_object *o = join("c1", rest);
+	char *got = NULL;
+
+	run(do_volumes);
+	if (word) {
+		ck_assert_int_lt(result, 0);
+		ck_assert_msg(strstr(err.text, word) != NULL, "%s", err.text);
+	} else {
+		ck_assert_msg(result == 0, "%s", err.text);
+		got = mem_strdup(
+			json_get_str(json_object_array_get_idx(spec_mounts(o), 0), "source"));
+	}
+	json_put(o);
+	return got;
+}
+
+START_TEST(volumes_of_the_pod_are_made_within_it)
+{
+	_cleanup_free_ char *a = volume("sandbox://a/b", NULL);
+	_cleanup_free_ char *tmp = volume("sandbox-tmp://c", NULL);
+	_cleanup_free_ char *plain = volume("/run/mounts/x", NULL);
+	struct stat made, found;
+
+	ck_assert_uint_eq(strv_len(volumes.paths), 2);
+	ck_assert_int_eq(stat(a, &found), 0);
+	sh("cd /run/gcs/sandboxes/*/volumes && test -d sandbox/a/b && test -d tmp/c && "
+	   "ln -s /run/bundle sandbox/link && touch /run/bundle/secret");
+	ck_assert_uint_eq(found.st_mode & 0777, 0777);
+	ck_assert_str_eq(plain, "/run/mounts/x");
+	/* Through a symlink it stays inside, too. */
+	ck_assert_ptr_null(volume("sandbox://link", "there is no directory link"));
+	ck_assert_ptr_null(volume("sandbox-tmp://../../up", "there is no directory ../../up"));
+	volumes_clear(&volumes);
+	ck_assert_int_lt(stat(a, &made), 0);
+}
+END_TEST
+
+START_TEST(what_is_in_the_VM_is_mounted_when_it_is_there)
+{
+	_cleanup_free_ char *there = volume("uvm:///run/bundle", NULL);
+
+	ck_assert_str_eq(there, "/run/bundle");
+	ck_assert_ptr_null(volume("uvm:///run/none", "could not open uVM mount target"));
+	ck_assert_ptr_null(volume("uvm://run/../bundle", "could not open uVM mount target"));
+	ck_assert_ptr_null(volume("hugepages://2M/x", "hugepages are not supported"));
+	sh("test ! -e /run/gcs/sandboxes/*/volumes");
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
 	tcase_add_test(t, a_pod_is_there_from_its_first_container_to_its_last);
@@ -501,6 +565,8 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, without_one_it_is_the_first_who_shares_its_name);
 	tcase_add_test(t, shm_goes_with_ipc);
 	tcase_add_test(t, a_volume_there_stays);
+	tcase_add_test(t, volumes_of_the_pod_are_made_within_it);
+	tcase_add_test(t, what_is_in_the_VM_is_mounted_when_it_is_there);
 	tcase_add_test(t, logs_are_files_of_the_pod_and_nothing_else);
 	tcase_add_test(t, a_size_that_is_none_is_an_error_and_can_be_tried_again);
 }
