@@ -6,6 +6,7 @@ import unittest
 
 from . import settings
 from .containerd import Containerd
+from .cri import CriContainerd
 from .direct import Bed, Sandbox, oci_spec
 from .leak import Snapshot
 
@@ -14,11 +15,16 @@ _ids = itertools.count(1)
 
 
 def shared(kind):
-    """The run's bed, or its containerd of a version; made when first needed."""
+    """The run's bed, or its containerd of a version ("1.6", or "cri 1.6" with CRI); made when first needed."""
     if kind not in _shared:
         base = os.environ['LCOWTEST_DIR']
-        # At this level the daemon tells which events were forwarded to it.
-        _shared[kind] = Bed(base + '/d') if kind == 'bed' else Containerd(base + '/c' + kind, kind, level='trace')
+        if kind == 'bed':
+            _shared[kind] = Bed(base + '/d')
+        elif kind.startswith('cri '):
+            _shared[kind] = CriContainerd(base + '/k' + kind[4:], kind[4:])
+        else:
+            # At this level the daemon tells which events were forwarded to it.
+            _shared[kind] = Containerd(base + '/c' + kind, kind, level='trace')
     return _shared[kind]
 
 

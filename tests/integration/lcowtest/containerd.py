@@ -14,10 +14,9 @@ from .tasks import Tasks
 CONFIG = '''version = {config}
 root = "{dir}/root"
 state = "{dir}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
-	"io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs",
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs",
 	"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs", "io.containerd.differ.v1.erofs",
-	"io.containerd.internal.v1.tracing", "io.containerd.nri.v1.nri"]
+	{off}]
 [grpc]
   address = "{dir}/c.sock"
 [debug]
@@ -83,6 +82,10 @@ class Result:
 class Containerd:
     """A running daemon of one version, and its ctr."""
 
+    # Further plugins that are not wanted.
+    off = ('io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime',
+           'io.containerd.internal.v1.tracing', 'io.containerd.nri.v1.nri')
+
     def __init__(self, directory, version='1.6', namespace='default', level='info'):
         folder = programs(version)
         self.programs = {name: os.path.join(folder, name) if folder else name for name in ('containerd', 'ctr')}
@@ -96,10 +99,20 @@ class Containerd:
         self.env = {**os.environ, 'PATH': settings.path(), 'LCOW_CONFIG': self.lcow.path,
                     'CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS': '1'}
         with open(directory + '/config.toml', 'w') as f:
-            f.write(CONFIG.format(dir=directory, level=level, config=3 if version.startswith('2.') else 2))
+            f.write(CONFIG.format(dir=directory, level=level, config=3 if version.startswith('2.') else 2,
+                                  off=', '.join('"%s"' % plugin for plugin in self.off)))
+            f.write(self.prepare())
         self.process = self.tasks = None
         self.start()
         self._import()
+
+    def prepare(self):
+        """More of the configuration; for daemons of another kind."""
+        return ''
+
+    def images(self):
+        """Names and commands of the images that there are."""
+        return [(image.NAME, ['sh'])]
 
     def start(self):
         log = open(self.log_path, 'ab')
@@ -139,11 +152,12 @@ class Containerd:
         return [self.lcow.run_dir, self.lcow.scratch_dir, self.dir + '/state']
 
     def _import(self):
-        tar = image.oci_tar(self.dir + '/busybox.tar')
-        result = self.ctr('image', 'import', tar, limit=120)
-        os.unlink(tar)
-        if result.code:
-            raise RuntimeError(repr(result))
+        for name, command in self.images():
+            tar = image.oci_tar(self.dir + '/image.tar', name, command)
+            result = self.ctr('image', 'import', tar, limit=120)
+            os.unlink(tar)
+            if result.code:
+                raise RuntimeError(repr(result))
 
     def _ctr(self, *args):
         return [self.programs['ctr'], '-a', self.socket, '-n', self.namespace, *args]

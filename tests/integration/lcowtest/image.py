@@ -45,7 +45,7 @@ def _root_tar():
     return raw.getvalue()
 
 
-def oci_tar(path, name=NAME):
+def oci_tar(path, name=NAME, command=('sh',)):
     """Write an OCI layout tar for "ctr image import" (containerd.md 19.5)."""
     plain = _root_tar()
     layer = gzip.compress(plain, compresslevel=1, mtime=0)
@@ -60,7 +60,7 @@ def oci_tar(path, name=NAME):
         return json.dumps(obj, sort_keys=True).encode()
 
     config = blob(as_json({
-        'architecture': 'amd64', 'os': 'linux', 'config': {'Env': ENV, 'Cmd': ['sh'], 'WorkingDir': '/'}, 'history': [],
+        'architecture': 'amd64', 'os': 'linux', 'config': {'Env': ENV, 'Cmd': list(command), 'WorkingDir': '/'}, 'history': [],
         'rootfs': {'type': 'layers', 'diff_ids': ['sha256:' + hashlib.sha256(plain).hexdigest()]}}), 'config.v1+json')
     manifest = blob(as_json({
         'schemaVersion': 2, 'mediaType': 'application/vnd.oci.image.manifest.v1+json', 'config': config,

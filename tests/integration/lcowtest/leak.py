@@ -112,11 +112,14 @@ def _expected(entry):
         return True
     if not settings.IS_LCOW and entry.startswith('socket /run/containerd/s/'):
         return True    # a stock shim that was killed leaves its socket
-    if entry.startswith('file ') and re.search(r'/(io\.containerd\.runtime\.v2\.task|runc)/(default|direct)$', entry):
+    if entry.startswith('file ') and _KEPT_STATE.search(entry):
         return True
     return entry in _KEPT or entry.startswith('process ') and entry.split(' ', 2)[2].startswith('containerd -c ')
 
 
+# containerd makes these once, for each namespace or for CRI.
+_KEPT_STATE = re.compile(r'/(io\.containerd\.runtime\.v2\.task|runc|io\.containerd\.sandbox\.controller\.v1\.shim)/'
+                         r'(default|direct|k8s\.io)$|/io\.containerd\.grpc\.v1\.cri(/(containers|netns|sandboxes))?$')
 # A stock runtime makes these once, for all containers of a namespace.
 _PARENTS = () if settings.IS_LCOW else ('/lcowtest', '/default')
 _KEPT = {'file ' + d for d in ('/run/containerd/fifo', '/run/containerd/s', '/run/containerd/runc', '/run/containerd/io.containerd',
