@@ -522,6 +522,7 @@ START_TEST(volumes_of_the_pod_are_made_within_it)
 	_cleanup_free_ char *plain = volume("/run/mounts/x", NULL);
 	struct stat made, found;
 
+	ck_assert_ptr_nonnull(tmp);
 	ck_assert_uint_eq(strv_len(volumes.paths), 2);
 	ck_assert_int_eq(stat(a, &found), 0);
 	sh("cd /run/gcs/sandboxes/*/volumes && test -d sandbox/a/b && test -d tmp/c && "
