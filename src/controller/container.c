@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/socket.h"
 #include "controller/device/vpci.h"
@@ -52,6 +53,7 @@ _Static_assert(ARRAY_SIZE(moves) == CONTAINER_STATE_END, "a row for each state")
  * @share_ids:	reservations of its mounts
  * @socket_ids: what its mounts have of the host's unix sockets
  * @device_ids:	reservations of its PCI devices
+ * @disk_ids:	reservations of disks that its mounts name
  * @metrics:	the last ones that the guest gave
  * @processes:	exec id → struct process; init is ""
  */
@@ -68,6 +70,7 @@ struct container {
 	char **share_ids;
 	char **socket_ids;
 	char **device_ids;
+	char **disk_ids;
 	bool in_guest;
 	char *metrics;
 	struct map processes;
@@ -189,6 +192,7 @@ struct container *container_free(struct container *c)
 	strv_free(c->share_ids);
 	strv_free(c->socket_ids);
 	strv_free(c->device_ids);
+	strv_free(c->disk_ids);
 	free(c->bundle);
 	free(c->metrics);
 	free(c->id);
@@ -250,6 +254,11 @@ static CO int unmap_device(void *vpci, const char *id, struct err *err)
 	return vpci_unmap(vpci, id, err);
 }
 
+static CO int unmap_disk(void *scsi, const char *id, struct err *err)
+{
+	return scsi_unmap(scsi, id, err);
+}
+
 /*
  * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks,
  * shares, sockets and devices. What was released is forgotten at once, so that a repeated call goes
@@ -265,6 +274,7 @@ static CO int release_resources(struct container *c, struct err *err)
 		{ &c->share_ids, unmap_share, c->env->shares },
 		{ &c->socket_ids, unmap_socket, c->env->sockets },
 		{ &c->device_ids, unmap_device, c->env->vpci },
+		{ &c->disk_ids, unmap_disk, c->env->scsi },
 	};
 	struct err other = { 0 };
 	int r;
@@ -371,7 +381,7 @@ static CO int build(struct container *c, const struct container_request *request
 		json_object_object_add(json_get(spec, "root", NULL), "readonly",
 				       json_object_new_boolean(true));
 	if (r >= 0)
-		r = mounts_map(c->env, spec, &c->share_ids, &c->socket_ids, err);
+		r = mounts_map(c->env, spec, &c->share_ids, &c->socket_ids, &c->disk_ids, err);
 	if (r >= 0)
 		r = devices_map(c->env->vpci, spec, &c->device_ids, err);
 	if (r >= 0)

@@ -10,9 +10,12 @@
 #include "base/str.h"
 #include "base/uuid.h"
 #include "controller/container.h"
+#include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/socket.h"
 #include "wire/json.h"
+
+#define BLOCKDEV "blockdev://"
 
 static bool among(const char *s, const char *const *list, size_t n)
 {
@@ -67,19 +70,58 @@ static CO int map_bind(struct shares *shares, struct json_object *mount, const c
 	return 0;
 }
 
+/* The image or device becomes a disk of the VM, which the guest mounts, and the container binds. */
+static CO int map_disk(struct scsi *scsi, struct json_object *mount, const char *source,
+		       char ***ids, struct err *err)
+{
+	bool read_only = has_option(mount, "ro");
+	const struct scsi_disk disk = { .path = source, .read_only = read_only };
+	const struct scsi_mount in_guest = { .read_only = read_only };
+	struct json_object *options = json_get(mount, "options", NULL);
+	char id[UUID_LEN + 1];
+	const char *guest_path;
+	int r = scsi_reserve(scsi, &disk, &in_guest, id, err);
+
+	if (r < 0)
+		return r;
+	strv_add(ids, id);
+	r = scsi_map(scsi, id, &guest_path, err);
+	if (r < 0)
+		return r;
+	json_object_object_add(mount, "type", json_object_new_string("bind"));
+	json_object_object_add(mount, "source", json_object_new_string(guest_path));
+	if (!json_object_is_type(options, json_type_array)) {
+		options = json_object_new_array();
+		json_object_object_add(mount, "options", options);
+	}
+	if (!has_option(mount, "bind") && !has_option(mount, "rbind"))
+		json_object_array_add(options, json_object_new_string("rbind"));
+	return 0;
+}
+
 static CO int map_mount(const struct container_env *env, struct json_object *mount,
-			char ***share_ids, char ***socket_ids, struct err *err)
+			char ***share_ids, char ***socket_ids, char ***disk_ids, struct err *err)
 {
 	static const char *const no_host_part[] = { "tmpfs",   "proc",   "sysfs", "cgroup",
 						    "cgroup2", "devpts", "mqueue" };
+	static const char *const disks[] = { "virtual-disk", "physical-disk" };
 	const char *type = json_get_str(mount, "type");
 	const char *source = json_get_str(mount, "source");
 	const char *destination = json_get_str(mount, "destination");
 
 	if (str_empty(destination))
 		return err_set(err, -ERR_INVALID, "a mount has no destination");
+	if (str_starts(destination, BLOCKDEV))
+		return err_set(err, -ERR_UNIMPLEMENTED, "mount %s: block devices are not supported",
+			       destination);
 	if (among(type, no_host_part, ARRAY_SIZE(no_host_part)))
 		return 0;
+	if (among(type, disks, ARRAY_SIZE(disks))) {
+		int r = str_empty(source) ? err_set(err, -ERR_INVALID, "no source")
+					  : map_disk(env->scsi, mount, source, disk_ids, err);
+
+		return r < 0 ? err_wrap(err, r, "mount %s", destination) : 0;
+	}
 
 	bool bind = str_eq(type, "bind") || has_option(mount, "bind") || has_option(mount, "rbind");
 
@@ -102,7 +144,7 @@ static CO int map_mount(const struct container_env *env, struct json_object *mou
 }
 
 CO int mounts_map(const struct container_env *env, struct json_object *spec, char ***share_ids,
-		  char ***socket_ids, struct err *err)
+		  char ***socket_ids, char ***disk_ids, struct err *err)
 {
 	struct json_object *mounts = json_get(spec, "mounts", NULL);
 	size_t n =
@@ -110,7 +152,7 @@ CO int mounts_map(const struct container_env *env, struct json_object *spec, cha
 
 	for (size_t i = 0; i < n; i++) {
 		int r = map_mount(env, json_object_array_get_idx(mounts, i), share_ids, socket_ids,
-				  err);
+				  disk_ids, err);
 
 		if (r < 0)
 			return r;

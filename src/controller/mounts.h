@@ -12,14 +12,16 @@ struct json_object;
  * mounts_map() - bring the host's part of a spec's mounts into the guest
  * @env:	controllers of the VM
  * @spec:	the guest's copy of the spec; sources of bind mounts become guest paths
- * @share_ids, @socket_ids: strvs that take the reservations, also when this fails
+ * @share_ids, @socket_ids, @disk_ids: strvs that take the reservations, also when this fails
  *
  * bind mounts of directories and files become shares, read-only where an option says "ro". Mounts
  * of type uds, and binds of unix sockets, are relayed (controller/device/socket.h). File
  * systems without a host part (tmpfs, proc, sysfs, cgroup, devpts, mqueue) and sources inside the
- * guest (sandbox://, sandbox-tmp://, hugepages://, uvm://) pass. Other types are refused by name.
+ * guest (sandbox://, sandbox-tmp://, hugepages://, uvm://) pass. virtual-disk and physical-disk are
+ * disk images and block devices of the host, with a file system that the guest mounts. Other types
+ * are refused by name, and destinations "blockdev://..." with -ERR_UNIMPLEMENTED.
  */
 CO int mounts_map(const struct container_env *env, struct json_object *spec, char ***share_ids,
-		  char ***socket_ids, struct err *err);
+		  char ***socket_ids, char ***disk_ids, struct err *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "controller/container.h"
+#include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/socket.h"
 #include "controller/mounts.h"
@@ -60,6 +61,24 @@ static CO int on_socket(void *ctx, const struct gcs_unix_socket *s, struct err *
 
 static const struct socket_ops socket_ops = { on_open, on_close, on_socket, on_socket };
 
+static CO int on_attach(void *ctx, unsigned controller, unsigned lun, const char *path,
+			bool read_only, struct err *err)
+{
+	return 0;
+}
+
+static CO int on_slot(void *ctx, unsigned controller, unsigned lun, struct err *err)
+{
+	return 0;
+}
+
+static CO int on_disk(void *ctx, const struct gcs_mapped_disk *disk, struct err *err)
+{
+	return 0;
+}
+
+static const struct scsi_ops scsi_ops = { on_attach, on_slot, on_disk, on_disk, on_slot };
+
 static void check(struct json_object *spec)
 {
 	struct json_object *section = json_get(spec, "linux", NULL);
@@ -80,22 +99,27 @@ static void check(struct json_object *spec)
 static CO void map(void *arg)
 {
 	const struct container_env env = { .shares = shares_new(&share_ops, NULL, false),
-					   .sockets = sockets_new(&socket_ops, NULL) };
+					   .sockets = sockets_new(&socket_ops, NULL),
+					   .scsi = scsi_new(&scsi_ops, NULL) };
 	struct err err = { 0 };
-	char **share_ids = NULL, **socket_ids = NULL;
+	char **share_ids = NULL, **socket_ids = NULL, **disk_ids = NULL;
 
-	if (mounts_map(&env, arg, &share_ids, &socket_ids, &err) < 0 && !err.text[0])
+	if (mounts_map(&env, arg, &share_ids, &socket_ids, &disk_ids, &err) < 0 && !err.text[0])
 		abort();
 	for (char **id = share_ids; id && *id; id++)
 		share_unmap(env.shares, *id, NULL);
 	for (char **id = socket_ids; id && *id; id++)
 		socket_unmap(env.sockets, *id, NULL);
-	if (shares_in_use(env.shares) + sockets_in_use(env.sockets) > 0)
+	for (char **id = disk_ids; id && *id; id++)
+		scsi_unmap(env.scsi, *id, NULL);
+	if (shares_in_use(env.shares) + sockets_in_use(env.sockets) + scsi_in_use(env.scsi) > 0)
 		abort();
 	strv_free(share_ids);
 	strv_free(socket_ids);
+	strv_free(disk_ids);
 	shares_free(env.shares);
 	sockets_free(env.sockets);
+	scsi_free(env.scsi);
 	loop_stop(0);
 }
 

@@ -7,14 +7,14 @@
 #include "wire/json.h"
 
 static struct json_object *spec;
-static char **ids, **socket_ids;
+static char **ids, **socket_ids, **disk_ids;
 static struct err err;
 
 static void setup(void)
 {
 	fake_vm_init();
 	memset(&err, 0, sizeof(err));
-	ids = socket_ids = NULL;
+	ids = socket_ids = disk_ids = NULL;
 }
 
 static CO void release(void *arg)
@@ -23,6 +23,8 @@ static CO void release(void *arg)
 		ck_assert_int_eq(share_unmap(vm.env.shares, *id, NULL), 0);
 	for (char **id = socket_ids; id && *id; id++)
 		ck_assert_int_eq(socket_unmap(vm.env.sockets, *id, NULL), 0);
+	for (char **id = disk_ids; id && *id; id++)
+		ck_assert_int_eq(scsi_unmap(vm.env.scsi, *id, NULL), 0);
 }
 
 /* What was reserved is in the list, whatever became of it. */
@@ -32,13 +34,14 @@ static void teardown(void)
 	fake_nothing_reserved();
 	strv_free(ids);
 	strv_free(socket_ids);
+	strv_free(disk_ids);
 	json_put(spec);
 	fake_vm_free();
 }
 
 static CO void map(void *arg)
 {
-	*(int *)arg = mounts_map(&vm.env, spec, &ids, &socket_ids, &err);
+	*(int *)arg = mounts_map(&vm.env, spec, &ids, &socket_ids, &disk_ids, &err);
 }
 
 /* $ in the entries is the fixture's directory. */
@@ -127,6 +130,58 @@ START_TEST(a_unix_socket_is_relayed_and_not_shared)
 }
 END_TEST
 
+START_TEST(a_disk_is_attached_and_mounted_in_the_guest_and_bound)
+{
+	static const char *const types[] = { "virtual-disk", "physical-disk" };
+	_cleanup_free_ char *entry =
+		str_printf("{\"destination\":\"/d\",\"type\":\"%s\",\"source\":\"$/file\"}",
+			   types[_i]);
+	struct json_object *mount;
+
+	ck_assert_int_eq(map_entries(entry), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "attach 0:0 file rw;mount 0:0;");
+	ck_assert_str_eq(source_of(0), "/run/mounts/scsi/0_0_0");
+	mount = json_object_array_get_idx(json_get(spec, "mounts", NULL), 0);
+	ck_assert_str_eq(json_get_str(mount, "type"), "bind");
+	ck_assert_str_eq(json_object_get_string(json_get(mount, "options", NULL)), "[ \"rbind\" ]");
+	ck_assert_uint_eq(strv_len(disk_ids), 1);
+}
+END_TEST
+
+START_TEST(a_disk_mounted_twice_is_attached_once)
+{
+	ck_assert_int_eq(map_entries("{\"destination\":\"/d\",\"type\":\"virtual-disk\","
+				     "\"source\":\"$/file\",\"options\":[\"bind\",\"ro\"]},"
+				     "{\"destination\":\"/e\",\"type\":\"virtual-disk\","
+				     "\"source\":\"$/file\",\"options\":[\"RO\"]}"),
+			 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "attach 0:0 file ro;mount 0:0 ro;");
+	ck_assert_str_eq(source_of(0), source_of(1));
+	ck_assert_uint_eq(strv_len(disk_ids), 2);
+}
+END_TEST
+
+START_TEST(a_block_device_at_a_destination_is_not_there_yet)
+{
+	ck_assert_int_eq(map_entries("{\"destination\":\"blockdev:///dev/x\","
+				     "\"type\":\"virtual-disk\",\"source\":\"$/file\"}"),
+			 -ERR_UNIMPLEMENTED);
+	ck_assert_ptr_null(disk_ids);
+}
+END_TEST
+
+/* _i is the call that fails: the disk's attachment or its mount. */
+START_TEST(a_disk_that_fails_stays_in_the_list)
+{
+	vm.f.fail_at = (unsigned)_i + 1;
+	ck_assert_int_eq(map_entries("{\"destination\":\"/d\",\"type\":\"virtual-disk\","
+				     "\"source\":\"$/file\"}"),
+			 -EIO);
+	ck_assert_uint_eq(strv_len(disk_ids), 1);
+	ck_assert_ptr_nonnull(strstr(err.text, "mount /d"));
+}
+END_TEST
+
 static const char *const passing[] = {
 	"{\"destination\":\"/x\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}",
 	"{\"destination\":\"/x\",\"type\":\"tmpfs\"}",
@@ -160,6 +215,11 @@ static const struct {
 	{ "{\"type\":\"bind\",\"source\":\"$/file\"}", "no destination" },
 	{ "{\"destination\":\"\",\"type\":\"bind\",\"source\":\"$/file\"}", "no destination" },
 	{ "{\"destination\":\"/x\",\"type\":\"bind\"}", "mount /x has no source" },
+	{ "{\"destination\":\"/x\",\"type\":\"virtual-disk\"}", "mount /x: no source" },
+	{ "{\"destination\":\"/x\",\"type\":\"virtual-disk\",\"source\":\"$/missing\"}",
+	  "mount /x" },
+	{ "{\"destination\":\"/x\",\"type\":\"extensible-virtual-disk\",\"source\":\"evd://a/b\"}",
+	  "type extensible-virtual-disk is not supported" },
 	{ "{\"destination\":\"/x\",\"type\":\"nfs\",\"source\":\"h:/x\"}",
 	  "mount /x: type nfs is not supported" },
 	{ "{\"destination\":\"/x\",\"source\":\"$/file\"}",
@@ -212,6 +272,10 @@ int main(void)
 	tcase_add_test(t, a_file_is_shared_alone_and_its_name_joined);
 	tcase_add_test(t, two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one);
 	tcase_add_test(t, a_unix_socket_is_relayed_and_not_shared);
+	tcase_add_loop_test(t, a_disk_is_attached_and_mounted_in_the_guest_and_bound, 0, 2);
+	tcase_add_test(t, a_disk_mounted_twice_is_attached_once);
+	tcase_add_test(t, a_block_device_at_a_destination_is_not_there_yet);
+	tcase_add_loop_test(t, a_disk_that_fails_stays_in_the_list, 0, 2);
 	tcase_add_loop_test(t, what_has_no_part_on_the_host_passes_unchanged, 0,
 			    ARRAY_SIZE(passing));
 	tcase_add_loop_test(t, others_are_refused_by_name, 0, ARRAY_SIZE(refused));
