@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "controller/block_volumes.h"
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/socket.h"
@@ -380,6 +381,8 @@ static CO int build(struct container *c, const struct container_request *request
 	if (r >= 0 && c->rootfs.read_only)
 		json_object_object_add(json_get(spec, "root", NULL), "readonly",
 				       json_object_new_boolean(true));
+	if (r >= 0)
+		r = block_volumes_fit(request->spec, spec, "", err);
 	if (r >= 0)
 		r = mounts_map(c->env, spec, &c->share_ids, &c->socket_ids, &c->disk_ids, err);
 	if (r >= 0)

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/mounts.h"
 
+#include <errno.h>
+#include <linux/magic.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <json-c/json.h>
 
@@ -14,8 +18,6 @@
 #include "controller/device/share.h"
 #include "controller/device/socket.h"
 #include "wire/json.h"
-
-#define BLOCKDEV "blockdev://"
 
 static bool among(const char *s, const char *const *list, size_t n)
 {
@@ -53,13 +55,51 @@ static bool has_option(struct json_object *mount, const char *option)
 	return false;
 }
 
+/*
+ * Pages cannot be shared with the VM: what is a directory of huge pages on the host is one of the
+ * pod in the guest, the same for all who mount the same one.
+ */
+static int hugepages_of(const char *source, char **ret, struct err *err)
+{
+	static const struct {
+		long bytes;
+		const char *name;
+	} sizes[] = { { 2l << 20, "2M" }, { 1l << 30, "1G" } };
+	struct statfs fs;
+	struct stat st;
+
+	if (statfs(source, &fs) < 0 || fs.f_type != HUGETLBFS_MAGIC)
+		return 0;
+	if (stat(source, &st) < 0)
+		return err_sys(err, -errno, "stat %s", source);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(err, -ERR_INVALID, "%s is no directory of huge pages", source);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		if (fs.f_bsize != sizes[i].bytes)
+			continue;
+		*ret = str_printf("hugepages://%s/%llx-%llx", sizes[i].name,
+				  (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+		return 0;
+	}
+	return err_set(err, -ERR_INVALID, "huge pages of %ld KiB are not supported",
+		       (long)fs.f_bsize >> 10);
+}
+
 static CO int map_bind(struct shares *shares, struct json_object *mount, const char *source,
 		       char ***ids, struct err *err)
 {
+	_cleanup_free_ char *hugepages = NULL;
 	char id[UUID_LEN + 1];
 	const char *guest_path;
-	int r = share_reserve(shares, source, has_option(mount, "ro"), id, err);
+	int r = hugepages_of(source, &hugepages, err);
 
+	if (r < 0)
+		return r;
+	if (hugepages) {
+		json_object_object_add(mount, "source", json_object_new_string(hugepages));
+		return 0;
+	}
+	r = share_reserve(shares, source, has_option(mount, "ro"), id, err);
 	if (r < 0)
 		return r;
 	strv_add(ids, id);
@@ -70,13 +110,17 @@ static CO int map_bind(struct shares *shares, struct json_object *mount, const c
 	return 0;
 }
 
-/* The image or device becomes a disk of the VM, which the guest mounts, and the container binds. */
+/*
+ * The image or device becomes a disk of the VM. The guest mounts it, and the container binds that;
+ * or the container gets the disk itself, for which the guest looks at the destination.
+ */
 static CO int map_disk(struct scsi *scsi, struct json_object *mount, const char *source,
 		       char ***ids, struct err *err)
 {
 	bool read_only = has_option(mount, "ro");
+	bool itself = str_starts(json_get_str(mount, "destination"), MOUNTS_BLOCKDEV);
 	const struct scsi_disk disk = { .path = source, .read_only = read_only };
-	const struct scsi_mount in_guest = { .read_only = read_only };
+	const struct scsi_mount in_guest = { .read_only = read_only, .block_dev = itself };
 	struct json_object *options = json_get(mount, "options", NULL);
 	char id[UUID_LEN + 1];
 	const char *guest_path;
@@ -111,8 +155,9 @@ static CO int map_mount(const struct container_env *env, struct json_object *mou
 
 	if (str_empty(destination))
 		return err_set(err, -ERR_INVALID, "a mount has no destination");
-	if (str_starts(destination, BLOCKDEV))
-		return err_set(err, -ERR_UNIMPLEMENTED, "mount %s: block devices are not supported",
+	if (!among(type, disks, ARRAY_SIZE(disks)) && str_starts(destination, MOUNTS_BLOCKDEV))
+		return err_set(err, -ERR_INVALID,
+			       "mount %s: its type must be virtual-disk or physical-disk",
 			       destination);
 	if (among(type, no_host_part, ARRAY_SIZE(no_host_part)))
 		return 0;

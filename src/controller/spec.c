@@ -137,17 +137,21 @@ static void mark_privileged(struct json_object *spec)
 		json_object_object_add(annotations, A_PRIVILEGED, json_object_new_string("true"));
 }
 
+bool spec_privileged(struct json_object *spec)
+{
+	return str_eq(json_get_str(json_get(spec, "annotations", NULL), A_PRIVILEGED), "true");
+}
+
 static void clean_linux(struct json_object *spec, struct json_object *section)
 {
 	static const char *const host_only[] = { "cgroupsPath", "mountLabel", "intelRdt" };
 	struct json_object *resources = json_get(section, "resources", NULL);
-	const char *privileged = json_get_str(json_get(spec, "annotations", NULL), A_PRIVILEGED);
 
 	drop(section, host_only, ARRAY_SIZE(host_only));
 	if (json_object_is_type(resources, json_type_object))
 		clean_resources(resources);
 	clean_namespaces(spec, section);
-	if (str_eq(privileged, "true"))
+	if (spec_privileged(spec))
 		json_object_object_del(section, "seccomp");
 }
 

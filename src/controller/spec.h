@@ -2,6 +2,8 @@
 #ifndef LCOW_CONTROLLER_SPEC_H
 #define LCOW_CONTROLLER_SPEC_H
 
+#include <stdbool.h>
+
 struct err;
 struct json_object;
 
@@ -26,5 +28,8 @@ struct json_object;
  */
 int spec_for_guest(struct json_object *spec, const char *rootfs, const char *pod,
 		   struct json_object **ret, struct err *err);
+
+/** spec_privileged() - whether that annotation is in the guest's copy of a spec */
+bool spec_privileged(struct json_object *spec);
 
 #endif

@@ -35,18 +35,18 @@ static struct json_object *rules_of(struct json_object *spec)
 	return spec_member(resources, "devices", json_type_array);
 }
 
-static struct json_object *new_rule(bool allow)
+static struct json_object *new_rule(bool allow, const char *access)
 {
 	struct json_object *rule = json_object_new_object();
 
 	json_object_object_add(rule, "allow", json_object_new_boolean(allow));
-	json_object_object_add(rule, "access", json_object_new_string("rwm"));
+	json_object_object_add(rule, "access", json_object_new_string(access));
 	return rule;
 }
 
-static void allow(struct json_object *spec, const struct stat *st)
+void device_allow(struct json_object *spec, const struct stat *st, const char *access)
 {
-	struct json_object *rule = new_rule(true);
+	struct json_object *rule = new_rule(true, access);
 
 	set_numbers(rule, st);
 	json_object_array_add(rules_of(spec), rule);
@@ -76,7 +76,7 @@ void device_add(struct json_object *spec, const char *path)
 	if (stat(path, &st) < 0 || !is_device(&st))
 		return;
 	json_object_array_add(nodes_of(spec), new_node(path, &st));
-	allow(spec, &st);
+	device_allow(spec, &st, "rwm");
 }
 
 /* Owner and mode stay as the host has them: the container's user counts on them. */
@@ -94,7 +94,7 @@ static int translate(struct json_object *spec, struct json_object *node, const c
 	if (stat(here, &st) < 0 || !is_device(&st))
 		return err_set(err, -ERR_INVALID, "linux.devices: the VM has no device %s", path);
 	set_numbers(node, &st);
-	allow(spec, &st);
+	device_allow(spec, &st, "rwm");
 	return 0;
 }
 
@@ -138,7 +138,7 @@ int device_fit(struct json_object *spec, const char *dev, struct err *err)
 	bool privileged = spec_flag(spec, A_PRIVILEGED);
 	int r = 0;
 
-	json_object_array_add(rules, new_rule(privileged));
+	json_object_array_add(rules, new_rule(privileged, "rwm"));
 	rules_of(spec);
 	json_object_object_add(json_get(spec, "linux", "resources", NULL), "devices", rules);
 	if (privileged) {

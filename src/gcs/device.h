@@ -4,6 +4,7 @@
 
 struct err;
 struct json_object;
+struct stat;
 
 /* Device nodes of containers: those of the VM, whatever the host has by their names. */
 
@@ -20,6 +21,12 @@ struct json_object;
  * Return: 0, or -ERR_INVALID with text for a device that the VM doesn't have
  */
 int device_fit(struct json_object *spec, const char *dev, struct err *err);
+
+/**
+ * device_allow() - let a container use a device
+ * @access:	of "rwm": read, write, make nodes
+ */
+void device_allow(struct json_object *spec, const struct stat *st, const char *access);
 
 /** device_add() - add a node of the VM, with a rule; nothing when there is no device at @path */
 void device_add(struct json_object *spec, const char *path);

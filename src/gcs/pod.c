@@ -81,7 +81,7 @@ struct pod {
 	struct child *init;
 	char *shm;
 	char *logs;
-	char *volumes;
+	char *volumes[VOLUME_KINDS];
 	struct network *network;
 	struct co_mutex lock;
 };
@@ -164,15 +164,17 @@ CO void pod_leave(struct pod *p)
 		mount_undo(p->shm, true, NULL);
 	if (p->logs)
 		mount_undo(p->logs, true, NULL);
-	if (p->volumes)
-		mount_undo(p->volumes, true, NULL);
+	for (size_t i = 0; i < VOLUME_KINDS; i++) {
+		if (p->volumes[i])
+			mount_undo(p->volumes[i], true, NULL);
+		free(p->volumes[i]);
+	}
 	r = dir_remove(p->dir);
 	if (r < 0)
 		log_warn("remove %s: %s", p->dir, strerror(-r));
 	network_leave(p->network);
 	free(p->shm);
 	free(p->logs);
-	free(p->volumes);
 	free(p->hostname);
 	free(p->cgroup);
 	free(p->dir);
@@ -522,10 +524,17 @@ CO int pod_volumes(struct pod *p, struct json_object *spec, struct volumes *v, s
 	int r = 0;
 
 	CO_LOCK(&p->lock);
-	if (volumes_asked(spec))
-		r = mount_tmpfs(p, "volumes", 0, "mode=0755", &p->volumes, err);
+	for (unsigned i = 0; r >= 0 && i < VOLUME_KINDS; i++) {
+		_cleanup_free_ char *target = str_printf("%s/volumes-%u", p->dir, i);
+
+		if (p->volumes[i] || !volumes_asked(spec, i))
+			continue;
+		r = volumes_mount(i, target, err);
+		if (r >= 0)
+			p->volumes[i] = TAKE_PTR(target);
+	}
 	if (r >= 0)
-		r = volumes_fit(spec, p->volumes, v, err);
+		r = volumes_fit(spec, (const char *const *)p->volumes, v, err);
 	return r < 0 ? err_wrap(err, r, "pod %s", p->id) : 0;
 }
 

@@ -69,6 +69,20 @@ struct json_object *spec_member(struct json_object *o, const char *name, enum js
 	return m;
 }
 
+bool spec_has_option(struct json_object *mount, const char *option)
+{
+	struct json_object *list = json_get(mount, "options", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *o = json_object_get_string(json_object_array_get_idx(list, i));
+
+		if (o && strcasecmp(o, option) == 0)
+			return true;
+	}
+	return false;
+}
+
 const char *spec_annotation(struct json_object *spec, const char *name)
 {
 	return json_get_str(json_get(spec, "annotations", NULL), name);

@@ -89,6 +89,9 @@ struct json_object *spec_mounts(struct json_object *spec);
 void spec_add_mount(struct json_object *mounts, const char *type, const char *source,
 		    const char *destination, const char *const *options);
 
+/** spec_has_option() - whether a mount has an option, in upper or lower case */
+bool spec_has_option(struct json_object *mount, const char *option);
+
 /** spec_annotation() - NULL for none; borrowed */
 const char *spec_annotation(struct json_object *spec, const char *name);
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 from lcowtest.case import only_lcow
-from lcowtest.shares import SharesCase
+from lcowtest.shares import SYSTEM, SharesCase, bind
 
 MIB = 1 << 20
 
@@ -43,14 +43,106 @@ class Disks(SharesCase):
         self.pod.end(c)
         self.assertEqual(self.disks(), before)
 
-    def test_a_block_device_is_mounted(self):
+    def loop(self, image):
         if not os.path.exists('/dev/loop-control'):
             self.skipTest('no loop devices')
         try:
-            loop = run('losetup', '--find', '--show', self.image()).strip()
+            loop = run('losetup', '--find', '--show', image).strip()
         except subprocess.CalledProcessError as e:
             self.skipTest('no loop devices: ' + e.stderr)
         self.addCleanup(run, 'losetup', '--detach', loop)
+        return loop
+
+    def test_an_image_is_a_device_of_the_container(self):
+        image, before = self.image(), self.disks()
+        at = {'destination': 'blockdev:///dev/xvda'}
+        c = self.add({**disk('virtual-disk', image), **at})
+        self.out(c, 'test -b /dev/xvda; printf written | dd of=/dev/xvda bs=1M seek=8 conv=fsync')
+        self.pod.end(c)
+        c = self.add({**disk('virtual-disk', image, 'ro'), **at})
+        text = 'dd if=/dev/xvda bs=1M skip=8 count=1 2>/dev/null | head -c 7'
+        self.assertEqual(self.out(c, text), 'written')
+        status, text = self.out(c, 'echo x > /dev/xvda', check=False)
+        self.assertNotEqual(status, 0)
+        self.pod.end(c)
+        self.assertEqual(self.disks(), before)
+        with open(image, 'rb') as f:
+            f.seek(8 * MIB)
+            self.assertEqual(f.read(7), b'written')
+
+    def test_a_block_device_of_the_host_among_the_devices_is_one_of_the_container(self):
+        image = self.image()
+        st = os.stat(self.loop(image))
+        numbers = {'type': 'b', 'major': os.major(st.st_rdev), 'minor': os.minor(st.st_rdev)}
+        for access, expected in (('rwm', 0), ('r', 1)):
+            with self.subTest(access=access):
+                spec = self.spec()
+                spec['linux']['devices'] = [{'path': '/dev/volume', **numbers}]
+                spec['linux']['resources'] = {'devices': [{'allow': False, 'access': 'rwm'},
+                                                          {'allow': True, 'access': access, **numbers}]}
+                c = self.pod.add(spec=spec)
+                self.out(c, 'test -b /dev/volume && head -c 1 /dev/volume > /dev/null')
+                status, _ = self.out(c, 'echo x > /dev/volume', check=False)
+                self.assertEqual(bool(status), bool(expected))
+                self.pod.end(c)
+
+    def test_a_block_device_is_mounted(self):
+        loop = self.loop(self.image())
         c = self.add(disk('physical-disk', loop))
         self.assertEqual(self.out(c, 'echo one > /d/f; cat /d/f'), 'one\n')
         self.pod.end(c)
+
+
+PAGES = '''
+import mmap
+with open("/huge/f", "w+b") as f:
+    f.truncate(2 << 20)
+    with mmap.mmap(f.fileno(), 2 << 20) as m:
+        m[:4] = b"huge"
+print(open("/proc/meminfo").read())
+'''
+READ = '''
+import mmap
+with open("/huge/f", "r+b") as f, mmap.mmap(f.fileno(), 2 << 20) as m:
+    print(m[:4].decode())
+'''
+
+
+@only_lcow('the stock shim has the pages of the host')
+class Hugepages(SharesCase):
+    def _boot(self):
+        # The shim has a mount namespace of its own, to which nothing propagates from that of the tests.
+        cls = type(self)
+        cls.huge = os.path.join(self.bed.dir, 'huge')
+        os.mkdir(cls.huge)
+        subprocess.run(['mount', '-t', 'hugetlbfs', '-o', 'pagesize=2M', 'none', cls.huge], check=False, stderr=subprocess.DEVNULL)
+        super()._boot()
+
+    def _end(self):
+        super()._end()
+        if os.path.ismount(self.huge):
+            run('umount', self.huge)
+        os.rmdir(self.huge)
+
+    def check(self, source):
+        """What one container writes to huge pages another one reads."""
+        one, two = (self.add(*SYSTEM, bind(source, '/huge')) for _ in range(2))
+        used = self.out(one, "/usr/bin/python3 -c '%s'" % PAGES)
+        self.assertRegex(used, r'HugePages_Total: +1\n')
+        self.assertEqual(self.out(two, "/usr/bin/python3 -c '%s'" % READ), 'huge\n')
+        self.pod.end(one)
+        self.pod.end(two)
+
+    def test_containers_share_pages_of_2_MiB(self):
+        self.check('hugepages://2M/here')
+
+    def test_a_directory_of_huge_pages_is_one_in_the_VM(self):
+        if not os.path.ismount(self.huge):
+            self.skipTest('no hugetlbfs')
+        self.check(self.huge)
+
+    def test_what_the_VM_does_not_have_is_refused(self):
+        for source, text in (('hugepages://1G/x', '1G'), ('hugepages://4M/x', '2M or 1G')):
+            with self.subTest(source=source):
+                error = self.pod.refused(self.spec(bind(source, '/huge')))
+                self.assertIn(text, str(error))

@@ -81,9 +81,10 @@ static CO int fake_mount_disk(void *ctx, const struct gcs_mapped_disk *d, struct
 
 	for (size_t i = 0; i < d->n_devices; i++)
 		buf_addf(&over, " over %u:%u", d->devices[i].controller, d->devices[i].lun);
-	return fake_call(&vm.f, err, "%s %u:%u%s%s%.*s", d->mount_path ? "mount" : "await",
+	return fake_call(&vm.f, err, "%s %u:%u%s%s%s%.*s", d->mount_path ? "mount" : "await",
 			 d->controller, d->lun, d->read_only ? " ro" : "",
-			 d->ensure_filesystem ? " ensure" : "", (int)over.len, over.data);
+			 d->block_dev ? " blockdev" : "", d->ensure_filesystem ? " ensure" : "",
+			 (int)over.len, over.data);
 }
 
 static CO int fake_unmount_disk(void *ctx, const struct gcs_mapped_disk *d, struct err *err)

@@ -161,12 +161,18 @@ START_TEST(a_disk_mounted_twice_is_attached_once)
 }
 END_TEST
 
-START_TEST(a_block_device_at_a_destination_is_not_there_yet)
+START_TEST(a_disk_can_be_the_container_s_itself)
 {
-	ck_assert_int_eq(map_entries("{\"destination\":\"blockdev:///dev/x\","
+	struct json_object *mount;
+
+	ck_assert_int_eq(map_entries("{\"destination\":\"blockdev:///dev/x\",\"options\":[\"ro\"],"
 				     "\"type\":\"virtual-disk\",\"source\":\"$/file\"}"),
-			 -ERR_UNIMPLEMENTED);
-	ck_assert_ptr_null(disk_ids);
+			 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "attach 0:0 file ro;mount 0:0 ro blockdev;");
+	ck_assert_str_eq(source_of(0), "/run/mounts/scsi/0_0_0");
+	mount = json_object_array_get_idx(json_get(spec, "mounts", NULL), 0);
+	ck_assert_str_eq(json_get_str(mount, "type"), "bind");
+	ck_assert_str_eq(json_get_str(mount, "destination"), "blockdev:///dev/x");
 }
 END_TEST
 
@@ -220,6 +226,8 @@ static const struct {
 	  "mount /x" },
 	{ "{\"destination\":\"/x\",\"type\":\"extensible-virtual-disk\",\"source\":\"evd://a/b\"}",
 	  "type extensible-virtual-disk is not supported" },
+	{ "{\"destination\":\"blockdev:///x\",\"type\":\"bind\",\"source\":\"$/volume\"}",
+	  "must be virtual-disk" },
 	{ "{\"destination\":\"/x\",\"type\":\"nfs\",\"source\":\"h:/x\"}",
 	  "mount /x: type nfs is not supported" },
 	{ "{\"destination\":\"/x\",\"source\":\"$/file\"}",
@@ -274,7 +282,7 @@ int main(void)
 	tcase_add_test(t, a_unix_socket_is_relayed_and_not_shared);
 	tcase_add_loop_test(t, a_disk_is_attached_and_mounted_in_the_guest_and_bound, 0, 2);
 	tcase_add_test(t, a_disk_mounted_twice_is_attached_once);
-	tcase_add_test(t, a_block_device_at_a_destination_is_not_there_yet);
+	tcase_add_test(t, a_disk_can_be_the_container_s_itself);
 	tcase_add_loop_test(t, a_disk_that_fails_stays_in_the_list, 0, 2);
 	tcase_add_loop_test(t, what_has_no_part_on_the_host_passes_unchanged, 0,
 			    ARRAY_SIZE(passing));

@@ -525,7 +525,7 @@ START_TEST(volumes_of_the_pod_are_made_within_it)
 	ck_assert_ptr_nonnull(tmp);
 	ck_assert_uint_eq(strv_len(volumes.paths), 2);
 	ck_assert_int_eq(stat(a, &found), 0);
-	sh("cd /run/gcs/sandboxes/*/volumes && test -d sandbox/a/b && test -d tmp/c && "
+	sh("cd /run/gcs/sandboxes/*/volumes-0 && test -d sandbox/a/b && test -d tmp/c && "
 	   "ln -s /run/bundle sandbox/link && touch /run/bundle/secret");
 	ck_assert_uint_eq(found.st_mode & 0777, 0777);
 	ck_assert_str_eq(plain, "/run/mounts/x");
@@ -544,8 +544,60 @@ START_TEST(what_is_in_the_VM_is_mounted_when_it_is_there)
 	ck_assert_str_eq(there, "/run/bundle");
 	ck_assert_ptr_null(volume("uvm:///run/none", "could not open uVM mount target"));
 	ck_assert_ptr_null(volume("uvm://run/../bundle", "could not open uVM mount target"));
-	ck_assert_ptr_null(volume("hugepages://2M/x", "hugepages are not supported"));
-	sh("test ! -e /run/gcs/sandboxes/*/volumes");
+	ck_assert_ptr_null(volume("hugepages://3M/x", "huge pages have 2M or 1G"));
+	sh("test ! -e /run/gcs/sandboxes/*/volumes-0");
+}
+END_TEST
+
+/* A spec with a mount of a disk's node; NULL when it is refused with @word. */
+static struct json_object *block_device(const char *source, const char *destination,
+					const char *options, const char *word)
+{
+	_cleanup_free_ char *rest = str_printf(",\"mounts\":[{\"destination\":\"blockdev://%s\","
+					       "\"source\":\"%s\",\"options\":[%s]}]",
+					       destination, source, options);
+	struct json_object *o = join("c1", rest);
+
+	run(do_volumes);
+	if (word) {
+		ck_assert_int_eq(result, -ERR_INVALID);
+		ck_assert_msg(strstr(err.text, word) != NULL, "%s", err.text);
+		json_put(TAKE_PTR(o));
+	}
+	return o;
+}
+
+START_TEST(a_disk_s_node_is_bound_and_may_be_used)
+{
+	static const char *const expected[] = {
+		"[{\"allow\":true,\"access\":\"rwm\",\"type\":\"b\",\"major\":8,\"minor\":16}]",
+		"[{\"allow\":true,\"access\":\"r\",\"type\":\"b\",\"major\":8,\"minor\":16}]",
+	};
+	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_free_ char *rules = NULL;
+	struct json_object *mount;
+
+	sh("mknod /run/bundle/sdb b 8 16 && ln -s /run/bundle/sdb /run/bundle/disk");
+	o = block_device("/run/bundle/disk", "/dev/xvda", _i ? "\"bind\",\"RO\"" : "", NULL);
+	ck_assert_msg(result == 0, "%s", err.text);
+	mount = json_object_array_get_idx(spec_mounts(o), 0);
+	ck_assert_str_eq(json_get_str(mount, "source"), "/run/bundle/sdb");
+	ck_assert_str_eq(json_get_str(mount, "destination"), "/dev/xvda");
+	rules = json_text(json_get(o, "linux", "resources", "devices", NULL));
+	ck_assert_str_eq(rules, expected[_i]);
+}
+END_TEST
+
+START_TEST(what_is_no_disk_is_refused)
+{
+	sh("ln -s /dev/null /run/bundle/null && ln -s /run/bundle/none /run/bundle/dangling && "
+	   "touch /run/bundle/file");
+	block_device("/run/bundle/null", "/d", "", "/dev/null is no block device");
+	block_device("/run/bundle/dangling", "/d", "", "/run/bundle/none is no block device");
+	block_device("/run/bundle/file", "/d", "", "/run/bundle/file is no disk of the VM");
+	block_device("/run/bundle/absent", "/d", "", "/run/bundle/absent is no disk of the VM");
+	block_device("/run/bundle/null", "/../d", "", "is not a clean absolute path");
+	block_device("/run/bundle/null", "", "", "is not a clean absolute path");
 }
 END_TEST
 
@@ -568,6 +620,8 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_volume_there_stays);
 	tcase_add_test(t, volumes_of_the_pod_are_made_within_it);
 	tcase_add_test(t, what_is_in_the_VM_is_mounted_when_it_is_there);
+	tcase_add_loop_test(t, a_disk_s_node_is_bound_and_may_be_used, 0, 2);
+	tcase_add_test(t, what_is_no_disk_is_refused);
 	tcase_add_test(t, logs_are_files_of_the_pod_and_nothing_else);
 	tcase_add_test(t, a_size_that_is_none_is_an_error_and_can_be_tried_again);
 }
