@@ -130,6 +130,7 @@ class Hugepages(SharesCase):
         used = self.out(one, "/usr/bin/python3 -c '%s'" % PAGES)
         self.assertRegex(used, r'HugePages_Total: +1\n')
         self.assertEqual(self.out(two, "/usr/bin/python3 -c '%s'" % READ), 'huge\n')
+        self.out(two, 'rm /huge/f')    # the pod would keep it
         self.pod.end(one)
         self.pod.end(two)
 
