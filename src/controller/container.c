@@ -370,8 +370,11 @@ static CO int build(struct container *c, const struct container_request *request
 	_cleanup_json_ struct json_object *spec = NULL;
 	struct claim_size size = { 0 };
 	uint64_t t0 = time_mono();
-	int r = claim(c, json_get(request->spec, "linux", "resources", NULL), &size, err);
+	int r;
 
+	c->claim.sum = str_eq(c->id, c->pod) &&
+		       resources_of_pod(json_get(request->spec, "annotations", NULL), &size);
+	r = claim(c, json_get(request->spec, "linux", "resources", NULL), &size, err);
 	if (r >= 0)
 		r = rootfs_prepare(&c->rootfs, c->env, c->id, c->pod, request, err);
 	if (r < 0)

@@ -45,6 +45,7 @@ struct network {
 	char *netns;
 	char *dns_servers;
 	char *dns_search;
+	char *dns_options;
 	char *id;
 	enum network_state state;
 	struct card *cards;
@@ -72,6 +73,7 @@ struct network *network_new(const struct network_ops *ops, void *ctx,
 	n->netns = str_empty(config->netns) ? NULL : mem_strdup(config->netns);
 	n->dns_servers = mem_strdup(config->dns_servers);
 	n->dns_search = mem_strdup(config->dns_search);
+	n->dns_options = mem_strdup(config->dns_options);
 	n->id = mem_strdup(id);
 	co_mutex_init(&n->lock);
 	return n;
@@ -85,6 +87,7 @@ struct network *network_free(struct network *n)
 	free(n->netns);
 	free(n->dns_servers);
 	free(n->dns_search);
+	free(n->dns_options);
 	free(n->id);
 	free(n);
 	return NULL;
@@ -119,6 +122,7 @@ static void adapter_init(struct adapter *a, struct network *n, struct card *card
 		.id = card->id,
 		.mac = a->mac,
 		.dns_suffix = n->dns_search,
+		.dns_options = n->dns_options,
 		.dns_servers = n->dns_servers,
 		.encap_overhead = link->mtu < ETHERMTU ? (uint16_t)(ETHERMTU - link->mtu) : 0,
 		.ip_configs = mem_new0(link->n_addresses + 1, sizeof(*s->ip_configs)),

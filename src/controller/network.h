@@ -56,12 +56,14 @@ struct network;
 /**
  * struct network_config - where a pod's network comes from (borrowed)
  * @netns:	path of its namespace on the host, NULL or "" for none
- * @dns_servers, @dns_search: comma separated, NULL or "" for none; a namespace says nothing of them
+ * @dns_servers, @dns_search, @dns_options: comma separated, NULL or "" for none; a namespace says
+ *		nothing of them
  */
 struct network_config {
 	const char *netns;
 	const char *dns_servers;
 	const char *dns_search;
+	const char *dns_options;
 };
 
 /** network_new() - @id: what the guest calls the namespace */

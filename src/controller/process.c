@@ -137,10 +137,10 @@ CO int process_create(struct process *p, const struct stdio_paths *io, struct js
 
 	if (p->state != PROCESS_NOT_CREATED)
 		return err_set(err, -ERR_STATE, "process is in state %s", state_names[p->state]);
-	/* Clients that give a logging URI give it for both. */
-	if (io->terminal && !str_empty(io->err) && !str_eq(io->err, io->out))
-		return err_set(err, -ERR_STATE,
-			       "a process with a terminal has no stderr of its own");
+	/* All comes out of the terminal. CRI makes a FIFO for stderr nevertheless, and clients that
+	 * give a logging URI give it for both. */
+	if (io->terminal)
+		named.err = NULL;
 
 	/* runc's shim says an exec's id, too. */
 	named.logger.id = *p->exec_id ? p->exec_id : p->container;

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "controller/sizing.h"
 #include "wire/json.h"
 
@@ -132,6 +133,30 @@ int resources_size(struct json_object *resources, struct claim_size *size, struc
 		size->period = r.cpu.period;
 	json_free(&resources_table, &r);
 	return 0;
+}
+
+bool resources_of_pod(struct json_object *annotations, struct claim_size *size)
+{
+	const struct {
+		const char *name;
+		uint64_t *to;
+	} rows[] = {
+		{ "io.kubernetes.cri.sandbox-memory", &size->memory },
+		{ "io.kubernetes.cri.sandbox-cpu-quota", &size->quota },
+		{ "io.kubernetes.cri.sandbox-cpu-period", &size->period },
+	};
+	bool given = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const char *text = json_get_str(annotations, rows[i].name);
+		uint64_t n;
+
+		if (!text || str_u64(text, &n) < 0 || n == 0)
+			continue;
+		*rows[i].to = n;
+		given = true;
+	}
+	return given;
 }
 
 struct json_object *resources_for_guest(struct json_object *resources)

@@ -150,7 +150,7 @@ static int check_maximum(const struct sizing *s, const struct claim *c, uint64_t
 			       (unsigned long long)memory_mb,
 			       (unsigned long long)s->ops->memory_mb(s->ctx),
 			       (unsigned long long)s->max_memory_mb);
-	if (alone > s->max_cpus)
+	if (alone > s->max_cpus && !c->sum)
 		return err_set(err, -ERR_EXHAUSTED,
 			       "the VM would need %llu CPUs: it has %u, and %u at most (max_cpus)",
 			       (unsigned long long)alone, s->ops->cpus(s->ctx), s->max_cpus);

@@ -2,6 +2,7 @@
 #ifndef LCOW_CONTROLLER_SIZING_H
 #define LCOW_CONTROLLER_SIZING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -33,11 +34,13 @@ struct claim_size {
 /**
  * struct claim - a container's, embedded in it
  * @id, @pod:	borrowed; the same for a sandbox container, and for one that is alone
+ * @sum:	of several containers: its CPUs may lie above the maximum
  */
 struct claim {
 	struct list link;
 	const char *id;
 	const char *pod;
+	bool sum;
 	struct claim_size size;
 };
 

@@ -25,13 +25,14 @@ enum { CARDS_MAX = 64, SEARCH_MAX = 6 };
 
 /**
  * struct adapter - a card in a network
- * @dns_servers, @dns_suffix: as the host said them
+ * @dns_servers, @dns_suffix, @dns_options: as the host said them
  */
 struct adapter {
 	struct list link;
 	char *id;
 	char *dns_servers;
 	char *dns_suffix;
+	char *dns_options;
 };
 
 /**
@@ -75,6 +76,7 @@ static void adapter_free(struct adapter *ad)
 	free(ad->id);
 	free(ad->dns_servers);
 	free(ad->dns_suffix);
+	free(ad->dns_options);
 	free(ad);
 }
 
@@ -176,6 +178,7 @@ static CO int add(struct network *n, const struct gcs_network_adapter *s, struct
 	ad->id = mem_strdup(s->id);
 	ad->dns_servers = mem_strdup(s->dns_servers);
 	ad->dns_suffix = mem_strdup(s->dns_suffix);
+	ad->dns_options = mem_strdup(s->dns_options);
 	list_append(&n->adapters, &ad->link);
 	return 0;
 }
@@ -257,9 +260,17 @@ static void add_words(char ***list, const char *text)
 			strv_add(list, *w);
 }
 
+static void add_line(struct buf *text, const char *word, char **list)
+{
+	_cleanup_free_ char *line = list ? strv_join(list, " ") : NULL;
+
+	if (line)
+		buf_addf(text, "%s %s\n", word, line);
+}
+
 char *network_resolv(const struct network *n)
 {
-	_cleanup_strv_ char **servers = NULL, **search = NULL;
+	_cleanup_strv_ char **servers = NULL, **search = NULL, **options = NULL;
 	_cleanup_buf_ struct buf text = { 0 };
 
 	LIST_FOR_EACH(it, &n->adapters) {
@@ -267,13 +278,11 @@ char *network_resolv(const struct network *n)
 
 		add_words(&servers, ad->dns_servers);
 		add_words(&search, ad->dns_suffix);
+		add_words(&options, ad->dns_options);
 	}
-	if (search) {
-		_cleanup_free_ char *line = strv_join(search, " ");
-
-		buf_addf(&text, "search %s\n", line);
-	}
+	add_line(&text, "search", search);
 	for (char **s = servers; s && *s; s++)
 		buf_addf(&text, "nameserver %s\n", *s);
+	add_line(&text, "options", options);
 	return text.len ? mem_strndup((const char *)text.data, text.len) : mem_strdup("");
 }

@@ -52,15 +52,35 @@ static int number(struct json_object *annotations, const char *name, uint64_t *r
 	return 0;
 }
 
+/* Annotations of hcsshim's; what says nothing leaves the VM as it is configured. */
+static int configure(struct service *s, struct json_object *annotations, struct vm_config *cfg,
+		     struct err *err)
+{
+	uint64_t cpus = cfg->cpus;
+	int r;
+
+	service_deny_writable_shares(s, json_get_str(annotations, SERVICE_DENY_WRITABLE));
+	r = number(annotations, "io.microsoft.virtualmachine.computetopology.memory.sizeinmb",
+		   &cfg->memory_mb, err);
+	if (r >= 0)
+		r = number(annotations,
+			   "io.microsoft.virtualmachine.computetopology.processor.count", &cpus,
+			   err);
+	if (r < 0)
+		return r;
+	cfg->cpus = (unsigned)cpus;
+	if (cfg->max_memory_mb && cfg->max_memory_mb < cfg->memory_mb)
+		cfg->max_memory_mb = cfg->memory_mb;
+	if (cfg->max_cpus && cfg->max_cpus < cfg->cpus)
+		cfg->max_cpus = cfg->cpus;
+	return 0;
+}
+
 /* hcsshim's form of a sandbox' config.json: annotations, and no process. */
-static int read_config(struct service *s, const char *bundle, struct vm_config *cfg,
-		       struct err *err)
+static int read_config(const char *bundle, struct json_object **ret, struct err *err)
 {
 	_cleanup_free_ char *path = str_printf("%s/config.json", bundle);
 	_cleanup_free_ char *text = NULL;
-	_cleanup_json_ struct json_object *spec = NULL;
-	struct json_object *annotations;
-	uint64_t cpus = cfg->cpus;
 	size_t len;
 	int r = file_read(path, JSON_TEXT_MAX, &text, &len);
 
@@ -68,26 +88,7 @@ static int read_config(struct service *s, const char *bundle, struct vm_config *
 		return 0;
 	if (r < 0)
 		return err_set(err, -ERR_INVALID, "read %s: %s", path, strerror(-r));
-	r = json_parse(text, len, &spec, err);
-	annotations = json_get(spec, "annotations", NULL);
-	if (r >= 0)
-		service_deny_writable_shares(s, json_get_str(annotations, SERVICE_DENY_WRITABLE));
-	if (r >= 0)
-		r = number(annotations,
-			   "io.microsoft.virtualmachine.computetopology.memory.sizeinmb",
-			   &cfg->memory_mb, err);
-	if (r >= 0)
-		r = number(annotations,
-			   "io.microsoft.virtualmachine.computetopology.processor.count", &cpus,
-			   err);
-	if (r < 0)
-		return err_wrap(err, r, "%s", path);
-	cfg->cpus = (unsigned)cpus;
-	if (cfg->max_memory_mb && cfg->max_memory_mb < cfg->memory_mb)
-		cfg->max_memory_mb = cfg->memory_mb;
-	if (cfg->max_cpus && cfg->max_cpus < cfg->cpus)
-		cfg->max_cpus = cfg->cpus;
-	return 0;
+	return json_parse(text, len, ret, err);
 }
 
 static char *joined(char *const *items, size_t n)
@@ -99,22 +100,68 @@ static char *joined(char *const *items, size_t n)
 	return list ? strv_join(list, ",") : NULL;
 }
 
-/* What is of another type is for somebody else. */
+static void take_dns(struct sandbox *sandbox, const Runtime__V1__DNSConfig *dns)
+{
+	if (!dns)
+		return;
+	sandbox->dns_servers = joined(dns->servers, dns->n_servers);
+	sandbox->dns_search = joined(dns->searches, dns->n_searches);
+	sandbox->dns_options = joined(dns->options, dns->n_options);
+}
+
+static void take_size(struct sandbox *sandbox, const Runtime__V1__LinuxPodSandboxConfig *section)
+{
+	const Runtime__V1__LinuxContainerResources *res = section ? section->resources : NULL;
+
+	if (!res)
+		return;
+	if (res->memory_limit_in_bytes > 0)
+		sandbox->size.memory = (uint64_t)res->memory_limit_in_bytes;
+	if (res->cpu_quota > 0)
+		sandbox->size.quota = (uint64_t)res->cpu_quota;
+	if (res->cpu_period > 0)
+		sandbox->size.period = (uint64_t)res->cpu_period;
+}
+
+/* What is of another type is for somebody else. The pod's annotations go before its bundle's. */
 static int read_options(struct sandbox *sandbox, const Google__Protobuf__Any *options,
-			struct err *err)
+			struct json_object *annotations, struct err *err)
 {
 	static const ProtobufCMessageDescriptor *const type =
 		&runtime__v1__pod_sandbox_config__descriptor;
 	_cleanup_pb_ Runtime__V1__PodSandboxConfig *pod = NULL;
 	int r = pb_any_is(options, type->name) ? pb_any_unpack(options, type, &pod, err) : 0;
 
-	if (pod && pod->dns_config) {
-		const Runtime__V1__DNSConfig *dns = pod->dns_config;
+	if (!pod)
+		return r;
+	take_dns(sandbox, pod->dns_config);
+	take_size(sandbox, pod->linux_config);
+	sandbox->hostname = str_empty(pod->hostname) ? NULL : mem_strdup(pod->hostname);
+	for (size_t i = 0; i < pod->n_annotations; i++)
+		json_object_object_add(annotations, pod->annotations[i]->key,
+				       json_object_new_string(pod->annotations[i]->value));
+	return 0;
+}
 
-		sandbox->dns_servers = joined(dns->servers, dns->n_servers);
-		sandbox->dns_search = joined(dns->searches, dns->n_searches);
+static int read_request(struct service *s,
+			const Containerd__Runtime__Sandbox__V1__CreateSandboxRequest *req,
+			struct vm_config *cfg, struct err *err)
+{
+	_cleanup_json_ struct json_object *spec = NULL;
+	struct json_object *annotations;
+	int r = read_config(req->bundle_path, &spec, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "%s/config.json", req->bundle_path);
+	if (!spec)
+		spec = json_object_new_object();
+	annotations = json_get(spec, "annotations", NULL);
+	if (!json_object_is_type(annotations, json_type_object)) {
+		annotations = json_object_new_object();
+		json_object_object_add(spec, "annotations", annotations);
 	}
-	return r;
+	r = read_options(&s->sandbox, req->options, annotations, err);
+	return r < 0 ? r : configure(s, annotations, cfg, err);
 }
 
 static void sandbox_clear(struct sandbox *sandbox)
@@ -123,7 +170,11 @@ static void sandbox_clear(struct sandbox *sandbox)
 	free(sandbox->netns);
 	free(sandbox->dns_servers);
 	free(sandbox->dns_search);
+	free(sandbox->dns_options);
+	free(sandbox->hostname);
 	sandbox->id = sandbox->netns = sandbox->dns_servers = sandbox->dns_search = NULL;
+	sandbox->dns_options = sandbox->hostname = NULL;
+	sandbox->size = (struct claim_size){ 0 };
 }
 
 static CO int create_sandbox(struct service *s,
@@ -141,10 +192,8 @@ static CO int create_sandbox(struct service *s,
 	if (vm_state(s->vm) != VM_NOT_CREATED)
 		return err_set(err, -ERR_STATE, "this shim runs a task without a sandbox");
 
-	int r = read_options(&s->sandbox, req->options, err);
+	int r = read_request(s, req, &cfg, err);
 
-	if (r >= 0)
-		r = read_config(s, req->bundle_path, &cfg, err);
 	if (r >= 0)
 		r = service_create_vm(s, &cfg, err);
 	if (r < 0) {
@@ -178,14 +227,23 @@ static CO int start_sandbox(struct service *s, struct err *err)
 {
 	const struct network_config network = { .netns = s->sandbox.netns,
 						.dns_servers = s->sandbox.dns_servers,
-						.dns_search = s->sandbox.dns_search };
+						.dns_search = s->sandbox.dns_search,
+						.dns_options = s->sandbox.dns_options };
 	CO_LOCK(&s->vm_lock);
 
 	int r = service_start_vm(s, err);
 
-	return r < 0 || s->sandbox.pod
-		       ? r
-		       : pod_get(vm_pods(s->vm), s->sandbox.id, &network, &s->sandbox.pod, err);
+	if (r < 0 || s->sandbox.pod)
+		return r;
+	claim_init(&s->sandbox.claim, s->sandbox.id, s->sandbox.id);
+	s->sandbox.claim.sum = true;
+	if (s->sandbox.size.memory || s->sandbox.size.quota)
+		r = sizing_claim(vm_sizing(s->vm), &s->sandbox.claim, &s->sandbox.size, err);
+	if (r >= 0)
+		r = pod_get(vm_pods(s->vm), s->sandbox.id, &network, &s->sandbox.pod, err);
+	if (r < 0)
+		claim_release(&s->sandbox.claim);
+	return r;
 }
 
 /* Clients name the namespaces of the process that they are told; the guest has its own instead. */

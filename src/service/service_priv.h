@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "controller/container.h"
 #include "controller/pod.h"
+#include "controller/sizing.h"
 #include "controller/vm.h"
 #include "service/publisher.h"
 #include "service/service.h"
@@ -14,7 +15,9 @@
  * struct sandbox - the pod or pods of the Sandbox API
  * @id:		NULL before CreateSandbox
  * @netns:	path of its network namespace, NULL for none
- * @dns_servers, @dns_search: of its PodSandboxConfig, comma separated; NULL for none
+ * @dns_servers, @dns_search, @dns_options: of its PodSandboxConfig, comma separated; NULL for none
+ * @hostname:	likewise, for containers that bring none
+ * @size, @claim: likewise, what its containers will ask for together
  * @pod:	held from StartSandbox on
  * @created_at:	CLOCK_REALTIME ns
  * @waiters:	parked WaitSandbox calls (struct sandbox_waiter)
@@ -24,6 +27,10 @@ struct sandbox {
 	char *netns;
 	char *dns_servers;
 	char *dns_search;
+	char *dns_options;
+	char *hostname;
+	struct claim_size size;
+	struct claim claim;
 	struct pod *pod;
 	uint64_t created_at;
 	struct list waiters;

@@ -100,6 +100,12 @@ static void name_network(struct json_object *spec, const char *pod)
 	json_object_object_add(spec, "windows", windows);
 }
 
+static void name_host(struct json_object *spec, const char *hostname)
+{
+	if (hostname && str_empty(json_get_str(spec, "hostname")))
+		json_object_object_add(spec, "hostname", json_object_new_string(hostname));
+}
+
 /* The namespace of a pod is that of its first container, or of the Sandbox API's pod. */
 static CO int join_pod(struct task *t, struct json_object *spec, const char *pod, struct err *err)
 {
@@ -199,6 +205,7 @@ HANDLER(task_create)
 	t = task_new(s, req->id, pod);
 	if (!t)
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
+	name_host(spec, s->sandbox.hostname);
 	r = join_pod(t, spec, pod, err);
 	if (r >= 0)
 		r = create_container(t, req, spec, err);

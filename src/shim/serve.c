@@ -36,6 +36,7 @@ enum {
 	IDLE_MAX_SEC = 60,
 	FLUSH_SEC = 2,
 	DRAIN_MS = 3000,
+	LINGER_MS = 200,
 	OPTIONS_MAX = 4 << 20
 };
 
@@ -153,6 +154,16 @@ static void fill_options(struct serving *s)
 
 /* ---- the end ---- */
 
+/*
+ * A Go client that finds the connection closed when it comes to read its answer says that it was
+ * closed: let clients go first.
+ */
+static CO void await_clients(const struct serving *s)
+{
+	for (int i = 0; ttrpc_server_connections(s->server) > 0 && i < LINGER_MS / 10; i++)
+		co_sleep(10 * USEC_PER_MSEC);
+}
+
 /* Until no more than @n coroutines live. */
 static CO void await_coroutines(unsigned n)
 {
@@ -169,6 +180,7 @@ static CO void wind_up(void *arg)
 		/* The answer to Shutdown itself may still be on its way. */
 		CO_LIMIT(FLUSH_SEC * USEC_PER_SEC);
 		ttrpc_server_flush(s->server);
+		await_clients(s);
 	}
 	/* Handlers that are still under way were cancelled; they need the service until they have
 	 * returned. What is left then, beside this one, is the publisher's coroutine. */

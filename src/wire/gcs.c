@@ -437,6 +437,7 @@ static const struct json_field network_adapter_fields[] = {
 	FIELD("ID", JSON_STRING, id, OMIT),
 	FIELD("MacAddress", JSON_STRING, mac, OMIT),
 	FIELD("DNSSuffix", JSON_STRING, dns_suffix, OMIT),
+	FIELD("DNSOptions", JSON_STRING, dns_options, OMIT),
 	FIELD("DNSServerList", JSON_STRING, dns_servers, OMIT),
 	FIELD("EncapOverhead", JSON_U16, encap_overhead, OMIT),
 	FIELD("IPConfigs", JSON_ARRAY, ip_configs, OMIT, .sub = &ip_config_table,

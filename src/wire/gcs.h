@@ -300,6 +300,7 @@ struct gcs_network_adapter { /* Network; a Remove has the two ids only */
 	char *id;
 	char *mac;
 	char *dns_suffix; /* search list, comma separated */
+	char *dns_options; /* of lcow: comma separated */
 	char *dns_servers; /* DNSServerList, comma separated */
 	uint16_t encap_overhead; /* what the MTU is lowered by */
 	struct gcs_ip_config *ip_configs;

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pods as a kubelet makes them: containerd's CRI plugin, with a pause container and with the Sandbox API, and CNI's network."""
-from lcowtest import settings
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+
+from lcowtest import proc, settings, ttrpc, ws
 from lcowtest.case import Case, shared
 from lcowtest.containerd import DEBS as VERSIONS
-from lcowtest.cri import GATEWAY4, READY, RUNNING, Cri, Pod
+from lcowtest.cri import CREATED, EXITED, GATEWAY4, GATEWAY6, NOTREADY, READY, RUNNING, Cri, Pod
 
 DEBS = [deb for deb in VERSIONS.values() if deb]
+OWN_PIDS = {'security_context': {'namespace_options': {'pid': 1}}}    # as kubelet says by default
+SERVER = ('sh', '-c', 'echo up; while true; do echo from $HOSTNAME | nc -l -p 80; done')
+LIMIT = 'cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max'
 
 
 class Kubelet:
-    """What is said to every version; a mixin."""
+    """A mixin: one node."""
 
     version, handler = '1.6', 'pod'
 
@@ -20,37 +30,231 @@ class Kubelet:
 
     def pod(self, run=True, **config):
         pod = Pod(self.cri, self.new_id('p'), **config)
-        self.addCleanup(pod.remove)
+        self.addCleanup(self._remove, pod)
         return pod.run() if run else pod
+
+    @staticmethod
+    def _remove(pod):
+        pod.remove()
+        shutil.rmtree(pod.logs, ignore_errors=True)
 
     def sh(self, container, command, code=0):
         status, out, err = container.exec('sh', '-c', command)
         self.assertEqual(status, code, out + err)
         return out
 
-    def test_two_containers_of_a_pod_talk_over_localhost(self):
-        pod = self.pod()
+    def gone(self, pod):
+        """Remove a pod that is none of kubelet's any more."""
+        pod.cri.call('RemovePodSandbox', pod_sandbox_id=pod.id)
+        pod.id = None
+
+    def start_qemu(self, make):
+        """What make() returned, and the pid of the VM that it started."""
+        before = set(proc.running('qemu-system'))
+        made = make()
+        [pid] = set(proc.running('qemu-system')) - before
+        return made, pid
+
+
+class EveryVersion(Kubelet):
+    """What is said to every version; a mixin."""
+
+    def test_two_containers_of_a_pod_talk_over_localhost_and_to_the_network(self):
+        dns = {'servers': ['192.0.2.53', '2001:db8::53'], 'searches': ['a.example', 'b.example'], 'options': ['ndots:5']}
+        pod, other = self.pod(dns=dns, hostname='names'), self.pod()
         self.assertEqual(pod.status()['state'], READY)
-        one = pod.start('one', 'sh', '-c', 'echo up; while true; do echo from one | nc -l -p 80; done')
+        one = pod.start('one', *SERVER)
         two = pod.start('two')
+        far = other.start('far', *SERVER)
         self.assertEqual(one.status()['state'], RUNNING)
-        self.assertEqual(self.sh(two, 'nc 127.0.0.1 80 </dev/null'), 'from one\n')
-        self.assertIn(pod.status()['network']['ip'], self.sh(two, 'ip addr show dev eth0'))
+        self.assertEqual(self.sh(two, 'nc 127.0.0.1 80 </dev/null'), 'from names\n')
+        network, there = pod.status()['network'], other.status()['network']
+        addresses = self.sh(two, 'ip addr show dev eth0')
+        for ip in (network['ip'], network['additional_ips'][0]['ip']):
+            self.assertIn(ip + '/', addresses)
         self.sh(two, 'ping -c 1 -W 10 ' + GATEWAY4)
+        self.sh(two, 'ping -6 -c 1 -W 10 ' + GATEWAY6)
+        for ip in (there['ip'], there['additional_ips'][0]['ip']):
+            self.assertEqual(self.sh(two, 'nc -w 20 %s 80 </dev/null' % ip), 'from %s\n' % other.name)
+        with socket.create_server((GATEWAY4, 0)) as server:
+            thread = threading.Thread(target=lambda: server.accept()[0].sendall(b'host\n'))
+            thread.start()
+            self.assertEqual(self.sh(two, 'nc -w 20 %s %d </dev/null' % server.getsockname()[:2]), 'host\n')
+            thread.join()
+        self.assertEqual(self.sh(two, 'cat /etc/hostname; hostname'), 'names\nnames\n')
+        resolv = self.sh(two, 'cat /etc/resolv.conf')
+        for line in ('nameserver 192.0.2.53', 'nameserver 2001:db8::53', 'search a.example b.example', 'options ndots:5'):
+            self.assertIn(line + '\n', resolv)
+        self.assertIn('localhost', self.sh(two, 'cat /etc/hosts'))
         self.assertEqual(one.log(), 'up\n')
+        self.assertEqual(far.log(), 'up\n')
+
+    def test_commands_streams_logs_stats_and_limits(self):
+        pod = self.pod(**OWN_PIDS)
+        c = pod.start('c', 'sh', '-c', 'echo out; echo err >&2; exec cat', stdin=True, linux={
+            'resources': {'memory_limit_in_bytes': 64 << 20}, **OWN_PIDS})
+        self.assertEqual(c.exec('sh', '-c', 'echo o; echo e >&2; exit 7'), (7, 'o\n', 'e\n'))
+        with self.assertRaises(ttrpc.RpcError):
+            c.call('ExecSync', cmd=['sleep', '1000'], timeout=1)
+        run = c.stream('Exec', cmd=['sh', '-c', 'head -c 100000 | wc -c; echo e >&2; exit 3'], stdin=True, stdout=True, stderr=True)
+        run.send(ws.STDIN, bytes(100000))
+        got = run.finish()
+        self.assertEqual((got[ws.STDOUT], got[ws.STDERR]), (b'100000\n', b'e\n'))
+        self.assertIn(b'"3"', got[ws.ERROR])
+        tty = c.stream('Exec', cmd=['sh'], tty=True, stdin=True, stdout=True)
+        tty.send(ws.RESIZE, b'{"Width":91,"Height":17}')
+        tty.send(ws.STDIN, b'while ! stty size | grep "17 91"; do sleep 0.1; done; exit\n')
+        got = tty.finish()
+        self.assertIn(b'\n17 91\r\n', got[ws.STDOUT], got)
+        attached = c.stream('Attach', stdin=True, stdout=True, stderr=True)
+        attached.send(ws.STDIN, b'to cat\n')
+        self.assertEqual(attached.until(ws.STDOUT, b'cat\n'), b'to cat\n')
+        attached.close()
+        self.assertEqual(sorted(c.log().splitlines()), ['err', 'out', 'to cat'])
+        stats = c.call('ContainerStats')['stats']
+        self.assertGreater(stats['cpu']['usage_core_nano_seconds']['value'], 0)
+        self.assertGreater(stats['memory']['working_set_bytes']['value'], 0)
+        self.assertEqual(self.sh(c, LIMIT), '%d\n' % (64 << 20))
+        c.call('UpdateContainerResources', linux={'memory_limit_in_bytes': 96 << 20})
+        self.assertEqual(self.sh(c, LIMIT), '%d\n' % (96 << 20))
+
+    def test_the_VM_has_room_for_what_the_pod_will_ask_for(self):
+        pod = self.pod(resources={'memory_limit_in_bytes': 600 << 20, 'cpu_quota': 150000, 'cpu_period': 100000})
+        c = pod.start('c')
+        self.assertGreater(int(self.sh(c, 'grep MemTotal /proc/meminfo').split()[1]), 600 << 10)
+        self.assertEqual(self.sh(c, 'grep -c ^processor /proc/cpuinfo'), '2\n')
+
+    def test_stop_and_remove_in_every_order(self):
+        pod = self.pod()
+        one, two = (pod.start(name, 'sh', '-c', 'trap "exit 5" TERM; while true; do sleep 0.1; done') for name in ('one', 'two'))
+        created, done = pod.create('created', 'true'), pod.start('done', 'sh', '-c', 'exit 4')
+        self.assertEqual(created.status()['state'], CREATED)
+        self.assertEqual(done.wait(EXITED)['exit_code'], 4)
+        one.stop(timeout=30)
+        one.stop()
+        self.assertEqual(one.status()['exit_code'], 5)
+        one.remove()
+        created.remove()
+        again = pod.start('one')
+        two.stop(timeout=0)
+        self.assertEqual(two.status()['exit_code'], 137)
+        pod.stop()
+        self.assertEqual(pod.status()['state'], NOTREADY)
+        self.assertEqual(again.wait(EXITED)['state'], EXITED)
+        pod.stop()
+        again.remove()
+        self.gone(pod)
+        # Live, with a container, without StopPodSandbox.
+        pod = self.pod()
+        pod.start('c')
+        self.gone(pod)
+
+    def test_containerd_may_restart(self):
+        pod = self.pod(**OWN_PIDS)
+        c = pod.start('c', 'sh', '-c', 'while test ! -e /go; do sleep 0.1; done; exit 9', linux=OWN_PIDS)
+        self.cri.restart()
+        self.assertEqual(pod.status()['state'], READY)
+        self.assertEqual(c.status()['state'], RUNNING)
+        self.sh(c, 'echo late > /proc/1/fd/1')
+        two = pod.start('two')
+        self.assertEqual(self.sh(two, 'echo new'), 'new\n')
+        self.sh(c, 'touch /go')
+        self.assertEqual(c.wait(EXITED)['exit_code'], 9)
+        self.assertEqual(c.log(), 'late\n')
+
+    def test_the_death_of_the_VM_is_the_pod_s(self):
+        pod, qemu = self.start_qemu(self.pod)
+        c = pod.start('c')
+        os.kill(qemu, signal.SIGKILL)
+        status = c.wait(EXITED)
+        self.assertEqual(status['state'], EXITED)
+        self.assertNotEqual(status['exit_code'], 0)
+        end = time.monotonic() + settings.BOOT_LIMIT
+        while pod.status()['state'] == READY and time.monotonic() < end:
+            time.sleep(0.1)
+        self.assertEqual(pod.status()['state'], NOTREADY)
 
 
-class Podsandbox16(Kubelet, Case):
+class Podsandbox16(EveryVersion, Case):
     version = '1.6'
 
 
-class Podsandbox17(Kubelet, Case):
+class Podsandbox17(EveryVersion, Case):
     version = '1.7'
 
 
-class Podsandbox21(Kubelet, Case):
+class Podsandbox21(EveryVersion, Case):
     version = '2.1'
 
 
-class ShimSandbox21(Kubelet, Case):
+class ShimSandbox21(EveryVersion, Case):
     version, handler = '2.1', 'shim'
+
+
+class Volumes(Kubelet, Case):
+    def test_a_volume_is_swapped_like_a_ConfigMap_and_shared_like_an_emptyDir(self):
+        config, scratch = (os.path.join(self.cd.dir, self.new_id('volume')) for _ in range(2))
+        for d in (config, config + '/..1', config + '/..2', scratch):
+            os.mkdir(d)
+            self.addCleanup(shutil.rmtree, d, True)
+        for n in '12':
+            with open('%s/..%s/key' % (config, n), 'w') as f:
+                f.write('value %s\n' % n)
+        os.symlink('..1', config + '/..data')
+        os.symlink('..data/key', config + '/key')
+        pod = self.pod(**OWN_PIDS)
+        mounts = [{'container_path': '/config', 'host_path': config, 'readonly': True},
+                  {'container_path': '/config-key', 'host_path': config + '/key', 'readonly': True},
+                  {'container_path': '/scratch', 'host_path': scratch}]
+        one, two = (pod.start(name, mounts=mounts) for name in ('one', 'two'))
+        self.assertEqual(self.sh(one, 'cat /config/key /config-key; echo kept > /scratch/f'), 'value 1\nvalue 1\n')
+        os.symlink('..2', config + '/..new')
+        os.rename(config + '/..new', config + '/..data')
+        self.assertEqual(self.sh(two, 'cat /config/key /scratch/f'), 'value 2\nkept\n')
+        self.sh(two, 'echo x > /config/new', code=1)
+        with open(scratch + '/f') as f:
+            self.assertEqual(f.read(), 'kept\n')
+
+
+class Processes(Kubelet, Case):
+    def test_processes_are_shared_when_the_pod_says_so(self):
+        for name, options in (('shared', {'pid': 0}), ('own', {'pid': 1})):
+            with self.subTest(name):
+                linux = {'security_context': {'namespace_options': options}}
+                pod = self.pod(**linux)
+                pod.start('one', 'sleep', '4321', linux=linux)
+                two = pod.start('two', linux=linux)
+                seen = 'sleep 4321' in self.sh(two, 'ps -o args')
+                self.assertEqual(seen, name == 'shared')
+                pod.remove()
+
+
+class Many(Kubelet, Case):
+    version = '1.7'
+
+    def test_20_containers_in_a_pod(self):
+        pod = self.pod(**OWN_PIDS)
+        containers = [pod.start('c%d' % i, 'sh', '-c', 'echo %d; exec sleep 100000' % i, linux=OWN_PIDS) for i in range(20)]
+        for i, c in enumerate(containers):
+            self.assertEqual(c.status()['state'], RUNNING)
+            self.assertEqual((c.log(), self.sh(c, 'echo $((%d + 1))' % i)), ('%d\n' % i, '%d\n' % (i + 1)))
+
+    def test_8_pods_at_once(self):
+        pods = [self.pod(run=False, annotations={'n': str(i)}, **OWN_PIDS) for i in range(8)]
+        errors = []
+
+        def make(pod):
+            try:
+                pod.run()
+                pod.start('c', linux=OWN_PIDS)
+            except ttrpc.RpcError as e:
+                errors.append(e)
+        threads = [threading.Thread(target=make, args=(pod,)) for pod in pods]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(errors, [])
+        self.assertEqual(len({pod.status()['network']['ip'] for pod in pods}), 8)
+        for a, b in zip(pods, pods[1:]):
+            self.sh(a.containers[0], 'ping -c 1 -W 30 ' + b.status()['network']['ip'])

@@ -6,10 +6,11 @@ The messages are those of k8s.io/cri-api, pkg/apis/runtime/v1/api.proto, as far 
 import json
 import os
 import subprocess
+import time
 
 import grpc
 
-from . import image, pb, settings, ttrpc
+from . import image, pb, settings, ttrpc, ws
 from .containerd import Containerd
 
 POD, CONTAINER, NODE = 0, 1, 2    # NamespaceMode
@@ -161,6 +162,12 @@ class Cri:
         self.cd, self.handler = containerd, handler
         self.channel = grpc.insecure_channel('unix://' + containerd.socket)
 
+    def restart(self):
+        """Restart the daemon; a call over the old connection would only find out that it has gone."""
+        self.close()
+        self.cd.restart()
+        self.channel = grpc.insecure_channel('unix://' + self.cd.socket)
+
     def start(self, method, limit=None, **fields):
         request, response = METHODS[method]
         call = self.channel.unary_unary('/runtime.v1.RuntimeService/' + method, lambda f: pb.encode(request, f),
@@ -232,6 +239,26 @@ class PodContainer:
 
     def status(self):
         return self.call('ContainerStatus')['status']
+
+    def stream(self, method, **fields):
+        """A stream of the container: Exec or Attach."""
+        return ws.Channels(self.call(method, **fields)['url'])
+
+    def stop(self, timeout=0):
+        self.call('StopContainer', timeout=timeout)
+
+    def remove(self):
+        self.call('RemoveContainer')
+        self.pod.containers.remove(self)
+
+    def wait(self, state):
+        """Its status when it has this state."""
+        end = time.monotonic() + settings.BOOT_LIMIT
+        while True:
+            status = self.status()
+            if status['state'] == state or time.monotonic() > end:
+                return status
+            time.sleep(0.05)
 
     def exec(self, *command):
         """(exit code, output, errors) of a command."""

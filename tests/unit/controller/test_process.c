@@ -446,12 +446,13 @@ END_TEST
 
 /* ---- create ---- */
 
-START_TEST(a_terminal_has_no_stderr_of_its_own)
+START_TEST(beside_a_terminal_stderr_is_not_opened)
 {
-	struct stdio_paths io = { .err = "/dev/null", .terminal = true };
+	struct stdio_paths io = { .out = fifo("out"), .err = "/nonexistent/err", .terminal = true };
 
-	ck_assert_int_eq(process_create(p, &io, json_object_new_object(), &err), -ERR_STATE);
-	ck_assert_int_eq(status().state, PROCESS_NOT_CREATED);
+	ck_assert_int_eq(process_create(p, &io, NULL, &err), 0);
+	ck_assert_int_eq(status().state, PROCESS_CREATED);
+	ck_assert_str_eq(status().err, "/nonexistent/err");
 }
 END_TEST
 
@@ -591,7 +592,7 @@ int main(void)
 	tcase_add_loop_test(t, a_guest_that_lost_the_process_or_is_gone_says_that_it_has_finished,
 			    0, 4);
 	tcase_add_test(t, other_failures_of_a_signal_are_told);
-	tcase_add_test(t, a_terminal_has_no_stderr_of_its_own);
+	tcase_add_test(t, beside_a_terminal_stderr_is_not_opened);
 	tcase_add_test(t, a_stream_that_cannot_be_opened_leaves_it_not_created);
 	tcase_add_test(t, the_status_names_the_streams);
 	tcase_add_test(t, a_terminal_can_be_resized_while_it_runs);

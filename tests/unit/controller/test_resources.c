@@ -45,6 +45,28 @@ START_TEST(only_what_is_given_changes_what_is_claimed)
 }
 END_TEST
 
+static const struct row of_pods[] = {
+	{ "{}", { 1, 2, 3 } },
+	{ "{\"io.kubernetes.cri.sandbox-memory\":\"96\",\"io.kubernetes.cri.sandbox-cpu-quota\":"
+	  "\"50\",\"io.kubernetes.cri.sandbox-cpu-period\":\"100\"}",
+	  { 96, 50, 100 } },
+	{ "{\"io.kubernetes.cri.sandbox-memory\":\"0\",\"io.kubernetes.cri.sandbox-cpu-quota\":"
+	  "\"-1\",\"io.kubernetes.cri.sandbox-cpu-period\":100}",
+	  { 1, 2, 3 } },
+};
+
+START_TEST(annotations_of_a_pod_say_what_its_containers_will_ask_for)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+
+	ck_assert_int_eq(json_parse(of_pods[_i].text, strlen(of_pods[_i].text), &o, &err), 0);
+	ck_assert_int_eq(resources_of_pod(o, &size), _i == 1);
+	ck_assert_uint_eq(size.memory, of_pods[_i].size.memory);
+	ck_assert_uint_eq(size.quota, of_pods[_i].size.quota);
+	ck_assert_uint_eq(size.period, of_pods[_i].size.period);
+}
+END_TEST
+
 static const struct bad {
 	const char *text;
 	const char *says;
@@ -94,6 +116,8 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, NULL);
 	tcase_add_loop_test(tc, only_what_is_given_changes_what_is_claimed, 0, ARRAY_SIZE(rows));
+	tcase_add_loop_test(tc, annotations_of_a_pod_say_what_its_containers_will_ask_for, 0,
+			    ARRAY_SIZE(of_pods));
 	tcase_add_loop_test(tc, a_wrong_type_is_named_by_its_path, 0, ARRAY_SIZE(bad));
 	tcase_add_test(tc, the_guest_gets_all_but_the_host_s_devices);
 	suite_add_tcase(s, tc);

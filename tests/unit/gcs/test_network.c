@@ -187,6 +187,7 @@ START_TEST(names_come_from_all_cards_once_each)
 	none = network_resolv(join("Net-1"));
 	settings.dns_servers = TEXT("10.0.0.1, FD00::1");
 	settings.dns_suffix = TEXT("A.b,c");
+	settings.dns_options = TEXT("ndots:5,rotate");
 	ck_assert_int_eq(add(), 0);
 	settings.id = TEXT("B");
 	settings.mac = TEXT("02:00:00:00:00:02");
@@ -196,7 +197,7 @@ START_TEST(names_come_from_all_cards_once_each)
 	text = network_resolv(joins[0]);
 	ck_assert_str_eq(none, "");
 	ck_assert_str_eq(text, "search a.b c\nnameserver 10.0.0.1\nnameserver fd00::1\n"
-			       "nameserver 10.0.0.2\nnameserver evil\n");
+			       "nameserver 10.0.0.2\nnameserver evil\noptions ndots:5 rotate\n");
 }
 END_TEST
 

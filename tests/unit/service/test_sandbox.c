@@ -217,9 +217,46 @@ END_TEST
 START_TEST(a_pod_s_configuration_is_taken)
 {
 	Runtime__V1__PodSandboxConfig pod = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
-	static char name[] = "pod";
+	Runtime__V1__LinuxPodSandboxConfig section = RUNTIME__V1__LINUX_POD_SANDBOX_CONFIG__INIT;
+	Runtime__V1__LinuxContainerResources resources =
+		RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+	Runtime__V1__DNSConfig dns = RUNTIME__V1__DNSCONFIG__INIT;
+	static char name[] = "pod", one[] = "ndots:5", two[] = "rotate";
+	char *options_of_dns[] = { one, two };
 
+	dns.options = options_of_dns;
+	dns.n_options = ARRAY_SIZE(options_of_dns);
+	resources.memory_limit_in_bytes = 96 << 20;
+	resources.cpu_quota = -1;
+	resources.cpu_period = 50000;
+	section.resources = &resources;
 	pod.hostname = name;
+	pod.dns_config = &dns;
+	pod.linux_config = &section;
+	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any(&pod.base)), 0);
+	ck_assert_str_eq(s->sandbox.hostname, "pod");
+	ck_assert_str_eq(s->sandbox.dns_options, "ndots:5,rotate");
+	ck_assert_uint_eq(s->sandbox.size.memory, 96 << 20);
+	ck_assert_uint_eq(s->sandbox.size.quota, 0);
+	ck_assert_uint_eq(s->sandbox.size.period, 50000);
+}
+END_TEST
+
+START_TEST(annotations_of_a_pod_s_configuration_are_those_of_the_VM)
+{
+	Runtime__V1__PodSandboxConfig pod = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
+	Runtime__V1__PodSandboxConfig__AnnotationsEntry entry =
+		RUNTIME__V1__POD_SANDBOX_CONFIG__ANNOTATIONS_ENTRY__INIT;
+	Runtime__V1__PodSandboxConfig__AnnotationsEntry *entries[] = { &entry };
+	static char key[] = "io.microsoft.virtualmachine.computetopology.memory.sizeinmb";
+	static char bad[] = "lots", good[] = "300";
+
+	entry.key = key;
+	entry.value = bad;
+	pod.annotations = entries;
+	pod.n_annotations = 1;
+	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any(&pod.base)), -ERR_INVALID);
+	entry.value = good;
 	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any(&pod.base)), 0);
 }
 END_TEST
@@ -430,6 +467,7 @@ static void add_tests(TCase *t)
 	tcase_add_loop_test(t, an_annotation_may_deny_writable_shares, 0, ARRAY_SIZE(denials));
 	tcase_add_test(t, options_are_a_pod_s_configuration_or_anybody_s);
 	tcase_add_test(t, a_pod_s_configuration_is_taken);
+	tcase_add_test(t, annotations_of_a_pod_s_configuration_are_those_of_the_VM);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
 	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);
 	tcase_add_test(t, a_network_namespace_that_is_not_there_is_named);
