@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "vmm/vmm.h"
 
 /*
  * What a VM needs beside its pods: the agent keeps up to 75 MiB back, the kernel takes some
@@ -129,11 +130,53 @@ static uint64_t pods_need(const struct sizing *s, uint64_t (*of)(const struct cl
 	return sum;
 }
 
+static uint64_t with_overhead(uint64_t mb)
+{
+	return mb == 0 ? 0 : mb + mb / OVERHEAD_SHARE + OVERHEAD_MB;
+}
+
 static uint64_t memory_needed(const struct sizing *s)
 {
-	uint64_t mb = pods_need(s, memory_of);
+	return with_overhead(pods_need(s, memory_of));
+}
 
-	return mb == 0 ? 0 : mb + mb / OVERHEAD_SHARE + OVERHEAD_MB;
+/* ---- before it boots ---- */
+
+/* An overhead that the pod brings is for the VM: the larger of it and the VM's own counts. */
+static uint64_t boot_memory(const struct claim_size *pod, const struct claim_size *overhead)
+{
+	uint64_t mb = memory_of(&(struct claim){ .size = *pod });
+	uint64_t own = with_overhead(mb);
+	uint64_t given = mb == 0 ? 0 : mb + memory_of(&(struct claim){ .size = *overhead });
+	uint64_t need = own > given ? own : given;
+
+	return need + need % 2;
+}
+
+int sizing_boot(struct vm_config *cfg, const struct claim_size *pod,
+		const struct claim_size *overhead, struct err *err)
+{
+	uint64_t max_mb = cfg->max_memory_mb ? cfg->max_memory_mb : cfg->memory_mb;
+	unsigned max_cpus = cfg->max_cpus ? cfg->max_cpus : cfg->cpus;
+	uint64_t mb = boot_memory(pod, overhead);
+	uint64_t milli = cpus_of(&(struct claim){ .size = *pod });
+	uint64_t cpus;
+
+	if (mb > max_mb)
+		return err_set(err, -ERR_EXHAUSTED,
+			       "the pod needs a VM with %llu MiB of memory: %llu at most "
+			       "(max_memory)",
+			       (unsigned long long)mb, (unsigned long long)max_mb);
+	if (milli > 0)
+		milli += cpus_of(&(struct claim){ .size = *overhead });
+	cpus = (milli + MILLI - 1) / MILLI;
+	if (cpus > max_cpus)
+		cpus = max_cpus;
+	if (cfg->memory_mb < mb)
+		cfg->memory_mb = mb;
+	if (cfg->cpus < cpus)
+		cfg->cpus = (unsigned)cpus;
+	return 0;
 }
 
 /* ---- growth ---- */

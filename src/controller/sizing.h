@@ -9,6 +9,7 @@
 #include "loop/co.h"
 
 struct err;
+struct vm_config;
 
 /*
  * Sizing: how large one VM must be for its containers. Each claims what its limits ask for; the VM
@@ -57,6 +58,20 @@ struct sizing_ops {
 };
 
 struct sizing;
+
+/**
+ * sizing_boot() - let a VM boot as large as a pod is known to become, so that it need not grow
+ * @cfg:	its size is raised, never lowered
+ * @pod:	what the pod's containers may use together
+ * @overhead:	what the pod may use beside them; without a limit of @pod it means nothing
+ *
+ * The VM needs something for itself in any case, see sizing_claim(). CPUs beyond the maximum are
+ * not an error.
+ *
+ * Return: 0, or -ERR_EXHAUSTED when the maximum of @cfg is less memory than that
+ */
+int sizing_boot(struct vm_config *cfg, const struct claim_size *pod,
+		const struct claim_size *overhead, struct err *err);
 
 /** sizing_new() - for one VM, which can grow to @max_memory_mb and @max_cpus */
 struct sizing *sizing_new(const struct sizing_ops *ops, void *ctx, uint64_t max_memory_mb,

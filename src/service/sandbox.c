@@ -42,40 +42,6 @@ static int require(const struct service *s, const char *id, struct err *err)
 
 /* ---- Create ---- */
 
-static int number(struct json_object *annotations, const char *name, uint64_t *ret, struct err *err)
-{
-	const char *text = json_get_str(annotations, name);
-
-	if (text && (str_u64(text, ret) < 0 || *ret == 0 || *ret > UINT32_MAX))
-		return err_set(err, -ERR_INVALID, "annotation %s: \"%s\" is no number above 0",
-			       name, text);
-	return 0;
-}
-
-/* Annotations of hcsshim's; what says nothing leaves the VM as it is configured. */
-static int configure(struct service *s, struct json_object *annotations, struct vm_config *cfg,
-		     struct err *err)
-{
-	uint64_t cpus = cfg->cpus;
-	int r;
-
-	service_deny_writable_shares(s, json_get_str(annotations, SERVICE_DENY_WRITABLE));
-	r = number(annotations, "io.microsoft.virtualmachine.computetopology.memory.sizeinmb",
-		   &cfg->memory_mb, err);
-	if (r >= 0)
-		r = number(annotations,
-			   "io.microsoft.virtualmachine.computetopology.processor.count", &cpus,
-			   err);
-	if (r < 0)
-		return r;
-	cfg->cpus = (unsigned)cpus;
-	if (cfg->max_memory_mb && cfg->max_memory_mb < cfg->memory_mb)
-		cfg->max_memory_mb = cfg->memory_mb;
-	if (cfg->max_cpus && cfg->max_cpus < cfg->cpus)
-		cfg->max_cpus = cfg->cpus;
-	return 0;
-}
-
 /* hcsshim's form of a sandbox' config.json: annotations, and no process. */
 static int read_config(const char *bundle, struct json_object **ret, struct err *err)
 {
@@ -109,18 +75,25 @@ static void take_dns(struct sandbox *sandbox, const Runtime__V1__DNSConfig *dns)
 	sandbox->dns_options = joined(dns->options, dns->n_options);
 }
 
+static struct claim_size size_of(const Runtime__V1__LinuxContainerResources *res)
+{
+	struct claim_size size = { 0 };
+
+	if (res && res->memory_limit_in_bytes > 0)
+		size.memory = (uint64_t)res->memory_limit_in_bytes;
+	if (res && res->cpu_quota > 0)
+		size.quota = (uint64_t)res->cpu_quota;
+	if (res && res->cpu_period > 0)
+		size.period = (uint64_t)res->cpu_period;
+	return size;
+}
+
 static void take_size(struct sandbox *sandbox, const Runtime__V1__LinuxPodSandboxConfig *section)
 {
-	const Runtime__V1__LinuxContainerResources *res = section ? section->resources : NULL;
-
-	if (!res)
+	if (!section)
 		return;
-	if (res->memory_limit_in_bytes > 0)
-		sandbox->size.memory = (uint64_t)res->memory_limit_in_bytes;
-	if (res->cpu_quota > 0)
-		sandbox->size.quota = (uint64_t)res->cpu_quota;
-	if (res->cpu_period > 0)
-		sandbox->size.period = (uint64_t)res->cpu_period;
+	sandbox->size = size_of(section->resources);
+	sandbox->overhead = size_of(section->overhead);
 }
 
 /* What is of another type is for somebody else. The pod's annotations go before its bundle's. */
@@ -161,7 +134,9 @@ static int read_request(struct service *s,
 		json_object_object_add(spec, "annotations", annotations);
 	}
 	r = read_options(&s->sandbox, req->options, annotations, err);
-	return r < 0 ? r : configure(s, annotations, cfg, err);
+	if (r >= 0)
+		r = service_read_annotations(s, annotations, cfg, err);
+	return r < 0 ? r : sizing_boot(cfg, &s->sandbox.size, &s->sandbox.overhead, err);
 }
 
 static void sandbox_clear(struct sandbox *sandbox)
@@ -174,7 +149,7 @@ static void sandbox_clear(struct sandbox *sandbox)
 	free(sandbox->hostname);
 	sandbox->id = sandbox->netns = sandbox->dns_servers = sandbox->dns_search = NULL;
 	sandbox->dns_options = sandbox->hostname = NULL;
-	sandbox->size = (struct claim_size){ 0 };
+	sandbox->size = sandbox->overhead = (struct claim_size){ 0 };
 }
 
 static CO int create_sandbox(struct service *s,

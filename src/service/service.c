@@ -129,17 +129,6 @@ void task_remove(struct task *t, const struct process_status *status)
 
 /* ---- the VM ---- */
 
-void service_deny_writable_shares(struct service *s, const char *annotation)
-{
-	bool deny = false;
-
-	if (annotation && str_bool(annotation, &deny) < 0)
-		log_warn("annotation " SERVICE_DENY_WRITABLE ": \"%s\" is neither true nor false: "
-			 "ignored",
-			 annotation);
-	s->deny_writable_shares = s->options->deny_writable_shares || deny;
-}
-
 CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct err *err)
 {
 	struct vm_config booted = *cfg;
@@ -174,7 +163,7 @@ CO int service_start_vm(struct service *s, struct err *err)
 	return r < 0 ? err_wrap(err, r, "start the VM") : 0;
 }
 
-CO int service_ensure_vm(struct service *s, const char *deny_writable, struct err *err)
+CO int service_ensure_vm(struct service *s, struct json_object *annotations, struct err *err)
 {
 	if (vm_state(s->vm) == VM_RUNNING)
 		return 0;
@@ -185,10 +174,11 @@ CO int service_ensure_vm(struct service *s, const char *deny_writable, struct er
 	if (s->sandbox.id)
 		return vm_require_running(s->vm, err);
 	if (vm_state(s->vm) == VM_NOT_CREATED) {
-		service_deny_writable_shares(s, deny_writable);
+		struct vm_config cfg = s->options->vm;
+		int r = service_read_annotations(s, annotations, &cfg, err);
 
-		int r = service_create_vm(s, &s->options->vm, err);
-
+		if (r >= 0)
+			r = service_create_vm(s, &cfg, err);
 		if (r < 0)
 			return r;
 	}

@@ -18,6 +18,7 @@
  * @dns_servers, @dns_search, @dns_options: of its PodSandboxConfig, comma separated; NULL for none
  * @hostname:	likewise, for containers that bring none
  * @size, @claim: likewise, what its containers will ask for together
+ * @overhead:	likewise, what it may use beside them
  * @pod:	held from StartSandbox on
  * @created_at:	CLOCK_REALTIME ns
  * @waiters:	parked WaitSandbox calls (struct sandbox_waiter)
@@ -30,6 +31,7 @@ struct sandbox {
 	char *dns_options;
 	char *hostname;
 	struct claim_size size;
+	struct claim_size overhead;
 	struct claim claim;
 	struct pod *pod;
 	uint64_t created_at;
@@ -106,16 +108,16 @@ void task_park_wait(struct task *t, const char *exec_id, struct ttrpc_call *call
 /** task_answer_waits() - answer the parked Waits for a process */
 void task_answer_waits(struct task *t, const struct process_status *status);
 
-/* hcsshim's annotation of a sandbox */
-#define SERVICE_DENY_WRITABLE "io.microsoft.virtualmachine.fileshares.disablewritable"
-
 /**
- * service_deny_writable_shares() - as the configuration or who makes the VM wants; before
+ * service_read_annotations() - what they say of the VM, and of its shares; before
  * service_create_vm()
- * @annotation:	value of SERVICE_DENY_WRITABLE; NULL without one, and what is no truth value is
- *		ignored
+ * @annotations: of a sandbox, or of the container that makes the VM; NULL for none
+ *
+ * Return: 0; -ERR_INVALID naming an annotation of hcsshim's that is no number; -ERR_EXHAUSTED when
+ * the pod's limits need a larger VM than there may be
  */
-void service_deny_writable_shares(struct service *s, const char *annotation);
+int service_read_annotations(struct service *s, struct json_object *annotations,
+			     struct vm_config *cfg, struct err *err);
 /**
  * service_create_vm() - create the VM, for who holds @vm_lock
  * @cfg:	borrowed, but for its strings
@@ -129,11 +131,11 @@ CO int service_start_vm(struct service *s, struct err *err);
 /**
  * service_ensure_vm() - create and start the VM unless it runs; that of a sandbox only
  * StartSandbox starts
- * @deny_writable: of the task that needs it, see service_deny_writable_shares()
+ * @annotations: of the task that needs it, see service_read_annotations()
  *
  * Return: 0, -ERR_STATE when it has ended, or what failed
  */
-CO int service_ensure_vm(struct service *s, const char *deny_writable, struct err *err);
+CO int service_ensure_vm(struct service *s, struct json_object *annotations, struct err *err);
 /**
  * service_stop() - end every task, and then the VM
  * @usec:	how long the tasks have after SIGTERM; 0: no time, and no signal

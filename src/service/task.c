@@ -196,16 +196,15 @@ HANDLER(task_create)
 		return err_wrap(err, r, "create %s", req->id);
 	if (map_get(&s->tasks, req->id))
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
-	r = service_ensure_vm(s,
-			      json_get_str(json_get(spec, "annotations", NULL),
-					   SERVICE_DENY_WRITABLE),
-			      err);
+	r = service_ensure_vm(s, json_get(spec, "annotations", NULL), err);
 	if (r < 0)
 		return err_wrap(err, r, "create %s", req->id);
 	t = task_new(s, req->id, pod);
 	if (!t)
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
-	name_host(spec, s->sandbox.hostname);
+	/* Other pods of the VM have names of their own. */
+	if (str_eq(pod, s->sandbox.id))
+		name_host(spec, s->sandbox.hostname);
 	r = join_pod(t, spec, pod, err);
 	if (r >= 0)
 		r = create_container(t, req, spec, err);

@@ -10,6 +10,12 @@ from lcowtest.sandbox import Member, SandboxVm
 
 KILL = 9
 
+# A PodSandboxConfig, as much as is of interest here.
+POD_CONFIG = {'hostname': (2, 'str'), 'annotations': (7, [pb.KV]),
+              'linux': (8, {'overhead': (4, {'memory_limit_in_bytes': (4, 'int')}),
+                            'resources': (5, {'cpu_period': (1, 'int'), 'cpu_quota': (2, 'int'),
+                                              'memory_limit_in_bytes': (4, 'int')})})}
+
 
 @only_lcow('runc has no sandboxes')
 class Sandbox(DirectCase):
@@ -116,6 +122,24 @@ class Sandbox(DirectCase):
         vm = self.vm(boot=False)
         vm.vm('ShutdownSandbox')
         self.gone(vm)
+
+    def test_the_configuration_of_a_pod_names_and_sizes_it(self):
+        vm = self.vm(boot=False)
+        config = pb.encode(POD_CONFIG, {'hostname': 'web-0', 'linux': {
+            'resources': {'memory_limit_in_bytes': 256 << 20, 'cpu_period': 100000, 'cpu_quota': 150000},
+            'overhead': {'memory_limit_in_bytes': 384 << 20}}})
+        vm.boot(options={'type_url': 'runtime.v1.PodSandboxConfig', 'value': config})
+        spec = oci_spec(vm.id, 'sh', '-c', 'hostname; cat /etc/hostname; nproc; grep MemTotal /proc/meminfo; sleep 1000')
+        del spec['hostname']
+        for namespace in spec['linux']['namespaces']:
+            if namespace['type'] == 'uts':
+                namespace['path'] = '/proc/1/ns/uts'
+        box = self.member(vm, spec=spec)
+        box.streams['stdout'].wait_for(b' kB\n')
+        name, written, cpus, memory = box.streams['stdout'].data.decode().splitlines()
+        self.assertEqual((name, written, cpus), ('web-0', 'web-0', '2'))
+        self.assertGreater(int(memory.split()[1]), 540 << 10)
+        self.assertLess(int(memory.split()[1]), 640 << 10)
 
     def test_two_pods_in_one_VM_and_the_end_of_one_leaves_the_other(self):
         vm = self.vm(config={'annotations': {'io.microsoft.virtualmachine.computetopology.memory.sizeinmb': '320'}})

@@ -2,6 +2,7 @@
 #include "controller/sizing.h"
 
 #include "controller/fixture.h"
+#include "vmm/vmm.h"
 
 enum { BOOT_MB = 512, MAX_MB = 4096, BOOT_CPUS = 1, MAX_CPUS = 4 };
 #define MIB (1ull << 20)
@@ -227,6 +228,53 @@ START_TEST(claims_that_come_together_add_up_in_their_order)
 }
 END_TEST
 
+/* limits of the pod (MiB, milli CPUs) and its overhead, and what the VM boots with */
+static const struct {
+	uint64_t memory, milli, overhead, overhead_milli;
+	uint64_t mb;
+	unsigned cpus;
+} boots[] = {
+	{ 0, 0, 0, 0, BOOT_MB, BOOT_CPUS },
+	{ 64, 500, 0, 0, BOOT_MB, BOOT_CPUS },
+	{ 1024, 1500, 0, 0, 1168, 2 },
+	{ 1024, 1500, 100, 600, 1168, 3 }, /* less than the VM's own */
+	{ 1024, 0, 512, 600, 1536, BOOT_CPUS },
+	{ 0, 0, 2048, 3000, BOOT_MB, BOOT_CPUS }, /* without limits of containers */
+	{ 0, 9000, 0, 0, BOOT_MB, MAX_CPUS },
+	{ 1025, 0, 0, 0, 1170, BOOT_CPUS }, /* an even number */
+};
+
+START_TEST(a_VM_boots_as_large_as_its_pod_is_known_to_become)
+{
+	struct vm_config cfg = { .memory_mb = BOOT_MB,
+				 .max_memory_mb = MAX_MB,
+				 .cpus = BOOT_CPUS,
+				 .max_cpus = MAX_CPUS };
+	const struct claim_size pod = { .memory = boots[_i].memory * MIB,
+					.quota = boots[_i].milli * 100 };
+	const struct claim_size overhead = { .memory = boots[_i].overhead * MIB,
+					     .quota = boots[_i].overhead_milli * 100 };
+
+	ck_assert_int_eq(sizing_boot(&cfg, &pod, &overhead, NULL), 0);
+	ck_assert_uint_eq(cfg.memory_mb, boots[_i].mb);
+	ck_assert_uint_eq(cfg.cpus, boots[_i].cpus);
+}
+END_TEST
+
+START_TEST(a_pod_that_needs_more_than_the_maximum_is_refused_before_it_boots)
+{
+	struct vm_config cfg = { .memory_mb = BOOT_MB, .max_memory_mb = MAX_MB, .cpus = BOOT_CPUS };
+	const struct claim_size pod = { .memory = MAX_MB * MIB, .quota = 400000 };
+	struct err err = { 0 };
+
+	ck_assert_int_eq(sizing_boot(&cfg, &pod, &(struct claim_size){ 0 }, &err), -ERR_EXHAUSTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "4288"));
+	ck_assert_ptr_nonnull(strstr(err.text, "4096"));
+	ck_assert_uint_eq(cfg.memory_mb, BOOT_MB);
+	ck_assert_uint_eq(cfg.cpus, BOOT_CPUS);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("controller sizing");
@@ -244,6 +292,9 @@ int main(void)
 	tcase_add_loop_test(tc, a_step_that_fails_leaves_the_claim_as_it_was_and_what_grew, 0, 3);
 	tcase_add_test(tc, an_agent_without_a_pods_limit_needs_none_raised);
 	tcase_add_test(tc, claims_that_come_together_add_up_in_their_order);
+	tcase_add_loop_test(tc, a_VM_boots_as_large_as_its_pod_is_known_to_become, 0,
+			    ARRAY_SIZE(boots));
+	tcase_add_test(tc, a_pod_that_needs_more_than_the_maximum_is_refused_before_it_boots);
 	suite_add_tcase(suite, tc);
 	sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);

@@ -24,6 +24,7 @@ static unsigned clocks_set;
 
 /* ---- the VM ---- */
 
+static struct vm_config created; /* sizes of the VM that was made last */
 static void (*vm_exited)(void *arg);
 static void *vm_exited_arg;
 
@@ -32,6 +33,7 @@ static CO int on_create(void *ctx, const struct vm_config *cfg, void (*fn)(void 
 {
 	vm_exited = fn;
 	vm_exited_arg = arg;
+	created = *cfg;
 	return 0;
 }
 
@@ -146,6 +148,7 @@ static void setup_without_vm(void)
 		.sandbox = "c1",
 		.events = d.path,
 		.done = on_done,
+		.vm = { .memory_mb = 512, .max_memory_mb = 4096, .cpus = 1, .max_cpus = 4 },
 	};
 	dones = 0;
 	clocks_set = 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fixture.h"
 
+#include <json-c/json.h>
+
 #include "cgroups2.pb-c.h"
 #include "cri.pb-c.h"
 #include "sandbox.pb-c.h"
@@ -177,6 +179,8 @@ START_TEST(a_create_that_fails_can_be_repeated)
 }
 END_TEST
 
+#define DENY "io.microsoft.virtualmachine.fileshares.disablewritable"
+
 /* value of the annotation (NULL: none), configuration, whether writable shares are denied */
 static const struct {
 	const char *value;
@@ -192,8 +196,7 @@ START_TEST(an_annotation_may_deny_writable_shares)
 	char text[256], id[UUID_LEN + 1];
 
 	snprintf(text, sizeof(text), "{\"annotations\":{\"%s\":\"%s\"}}",
-		 denials[_i].value ? SERVICE_DENY_WRITABLE : "other",
-		 denials[_i].value ? denials[_i].value : "");
+		 denials[_i].value ? DENY : "other", denials[_i].value ? denials[_i].value : "");
 	fake_file("bundle/config.json", text);
 	options.deny_writable_shares = denials[_i].configured;
 	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), 0);
@@ -258,6 +261,83 @@ START_TEST(annotations_of_a_pod_s_configuration_are_those_of_the_VM)
 	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any(&pod.base)), -ERR_INVALID);
 	entry.value = good;
 	ck_assert_int_eq(make_with("c1", "/nowhere", pb_any(&pod.base)), 0);
+}
+END_TEST
+
+static int make_pod(Runtime__V1__PodSandboxConfig *pod, const char *bundle)
+{
+	Google__Protobuf__Any *any = pb_any(&pod->base);
+
+	pb_free(pod);
+	return make_with("c1", bundle, any);
+}
+
+static Runtime__V1__PodSandboxConfig *pod_of_size(int64_t memory, int64_t quota, int64_t overhead)
+{
+	Runtime__V1__PodSandboxConfig *pod = pb_new(&runtime__v1__pod_sandbox_config__descriptor);
+	const ProtobufCMessageDescriptor *type =
+		&runtime__v1__linux_container_resources__descriptor;
+
+	pod->linux_config = pb_new(&runtime__v1__linux_pod_sandbox_config__descriptor);
+	pod->linux_config->resources = pb_new(type);
+	pod->linux_config->overhead = pb_new(type);
+	pod->linux_config->resources->memory_limit_in_bytes = memory;
+	pod->linux_config->resources->cpu_quota = quota;
+	pod->linux_config->resources->cpu_period = 50000;
+	pod->linux_config->overhead->memory_limit_in_bytes = overhead;
+	return pod;
+}
+
+START_TEST(a_pod_s_resources_and_overhead_make_the_VM_s_size)
+{
+	ck_assert_int_eq(make_pod(pod_of_size(1 << 30, 100000, 512 << 20), "/nowhere"), 0);
+	ck_assert_uint_eq(created.memory_mb, 1536);
+	ck_assert_uint_eq(created.cpus, 2);
+	ck_assert_uint_eq(created.max_memory_mb, 4096);
+}
+END_TEST
+
+START_TEST(a_pod_too_large_for_any_VM_is_refused)
+{
+	ck_assert_int_eq(make_pod(pod_of_size(1ll << 40, -1, 0), "/nowhere"), -ERR_EXHAUSTED);
+	ck_assert_int_eq(make_pod(pod_of_size(-1, -1, -1), "/nowhere"), 0);
+	ck_assert_uint_eq(created.memory_mb, 512);
+	ck_assert_uint_eq(created.cpus, 1);
+}
+END_TEST
+
+START_TEST(CRI_s_annotations_of_a_sandbox_container_make_the_VM_s_size)
+{
+	struct vm_config cfg = {
+		.memory_mb = 512, .max_memory_mb = 4096, .cpus = 1, .max_cpus = 4
+	};
+	_cleanup_json_ struct json_object *a = NULL;
+	static const char text[] = "{\"io.kubernetes.cri.sandbox-memory\":\"1073741824\","
+				   "\"io.kubernetes.cri.sandbox-cpu-quota\":\"150000\","
+				   "\"io.kubernetes.cri.sandbox-cpu-period\":\"100000\"}";
+
+	ck_assert_int_eq(json_parse(text, strlen(text), &a, NULL), 0);
+	ck_assert_int_eq(service_read_annotations(s, a, &cfg, NULL), 0);
+	ck_assert_uint_eq(cfg.memory_mb, 1168);
+	ck_assert_uint_eq(cfg.cpus, 2);
+}
+END_TEST
+
+START_TEST(limits_that_CRI_s_annotations_do_not_set_ask_for_nothing)
+{
+	struct vm_config cfg = {
+		.memory_mb = 512, .max_memory_mb = 4096, .cpus = 1, .max_cpus = 4
+	};
+	_cleanup_json_ struct json_object *a = NULL;
+	static const char text[] = "{\"io.kubernetes.cri.sandbox-memory\":\"many\","
+				   "\"io.kubernetes.cri.sandbox-cpu-quota\":\"-1\","
+				   "\"io.kubernetes.cri.sandbox-cpu-period\":\"0\"}";
+
+	ck_assert_int_eq(json_parse(text, strlen(text), &a, NULL), 0);
+	ck_assert_int_eq(service_read_annotations(s, a, &cfg, NULL), 0);
+	ck_assert_int_eq(service_read_annotations(s, NULL, &cfg, NULL), 0);
+	ck_assert_uint_eq(cfg.memory_mb, 512);
+	ck_assert_uint_eq(cfg.cpus, 1);
 }
 END_TEST
 
@@ -468,6 +548,10 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, options_are_a_pod_s_configuration_or_anybody_s);
 	tcase_add_test(t, a_pod_s_configuration_is_taken);
 	tcase_add_test(t, annotations_of_a_pod_s_configuration_are_those_of_the_VM);
+	tcase_add_test(t, a_pod_s_resources_and_overhead_make_the_VM_s_size);
+	tcase_add_test(t, a_pod_too_large_for_any_VM_is_refused);
+	tcase_add_test(t, CRI_s_annotations_of_a_sandbox_container_make_the_VM_s_size);
+	tcase_add_test(t, limits_that_CRI_s_annotations_do_not_set_ask_for_nothing);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
 	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);
 	tcase_add_test(t, a_network_namespace_that_is_not_there_is_named);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <json-c/json.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "controller/resources.h"
+#include "controller/sizing.h"
+#include "service/service_priv.h"
+#include "wire/json.h"
+
+/*
+ * What the annotations of a sandbox say of its VM: hcsshim's, and those in which CRI tells a
+ * sandbox container what the containers of its pod may use together.
+ */
+
+#define A_MEMORY "io.microsoft.virtualmachine.computetopology.memory.sizeinmb"
+#define A_CPUS "io.microsoft.virtualmachine.computetopology.processor.count"
+#define A_DENY_WRITABLE "io.microsoft.virtualmachine.fileshares.disablewritable"
+
+static int number(struct json_object *annotations, const char *name, uint64_t *ret, struct err *err)
+{
+	const char *text = json_get_str(annotations, name);
+
+	if (text && (str_u64(text, ret) < 0 || *ret == 0 || *ret > UINT32_MAX))
+		return err_set(err, -ERR_INVALID, "annotation %s: \"%s\" is no number above 0",
+			       name, text);
+	return 0;
+}
+
+static void deny_writable_shares(struct service *s, const char *text)
+{
+	bool deny = false;
+
+	if (text && str_bool(text, &deny) < 0)
+		log_warn("annotation " A_DENY_WRITABLE ": \"%s\" is neither true nor false: "
+			 "ignored",
+			 text);
+	s->deny_writable_shares = s->options->deny_writable_shares || deny;
+}
+
+int service_read_annotations(struct service *s, struct json_object *annotations,
+			     struct vm_config *cfg, struct err *err)
+{
+	struct claim_size pod = { 0 };
+	uint64_t cpus = cfg->cpus;
+	int r;
+
+	deny_writable_shares(s, json_get_str(annotations, A_DENY_WRITABLE));
+	r = number(annotations, A_MEMORY, &cfg->memory_mb, err);
+	if (r >= 0)
+		r = number(annotations, A_CPUS, &cpus, err);
+	if (r < 0)
+		return r;
+	cfg->cpus = (unsigned)cpus;
+	if (cfg->max_memory_mb && cfg->max_memory_mb < cfg->memory_mb)
+		cfg->max_memory_mb = cfg->memory_mb;
+	if (cfg->max_cpus && cfg->max_cpus < cfg->cpus)
+		cfg->max_cpus = cfg->cpus;
+	resources_of_pod(annotations, &pod);
+	return sizing_boot(cfg, &pod, &(struct claim_size){ 0 }, err);
+}
