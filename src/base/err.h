@@ -74,6 +74,21 @@ int err_sys(struct err *err, int code, const char *fmt, ...) __attribute__((form
  */
 int err_wrap(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__
+/* What an analyzer of one file cannot see: the result is @code, and negative. */
+#define err_known(call, err, code, ...) \
+	__extension__({ \
+		const int code_ = (code); \
+		if (code_ >= 0) \
+			__builtin_unreachable(); \
+		call(err, code_, __VA_ARGS__); \
+		code_; \
+	})
+#define err_set(err, code, ...) err_known((err_set), err, code, __VA_ARGS__)
+#define err_sys(err, code, ...) err_known((err_sys), err, code, __VA_ARGS__)
+#define err_wrap(err, code, ...) err_known((err_wrap), err, code, __VA_ARGS__)
+#endif
+
 /**
  * err_copy() - copy an error
  * @dst:	target, may be NULL

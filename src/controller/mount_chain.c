@@ -162,7 +162,7 @@ int chain_dir_parse(const char *value, struct chain_dir *ret, struct err *err)
 
 	size_t n = strv_len(parts);
 
-	if ((n != 1 && n != 2 && n != 4) || !*parts[0])
+	if (!parts || (n != 1 && n != 2 && n != 4) || !*parts[0])
 		return err_set(err, -ERR_INVALID, "directory %s is not PATH[:MODE[:UID:GID]]",
 			       value);
 	if (n > 1 && read_octal(parts[1], &dir.mode) < 0)

@@ -33,7 +33,7 @@ void agent_power_off(struct agent *a, const char *reason)
 		log_info("powering off");
 	if (co_self() && reason) {
 		/* The log port's own coroutine gets this time to send the line. */
-		CO_SHIELD(LAST_WORDS_USEC * 2);
+		CO_SHIELD(2ull * LAST_WORDS_USEC);
 		co_sleep(LAST_WORDS_USEC);
 	}
 	if (a->test)

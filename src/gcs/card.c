@@ -100,12 +100,13 @@ int card_mac_parse(const char *text, uint8_t ret[6])
 
 	if (!text || strlen(text) != 17)
 		return -ERR_INVALID;
-	for (int i = 0; i < 6; i++) {
+	for (size_t i = 0; i < 6; i++) {
 		const char *p = text + 3 * i;
+		int high = hex_value(p[0]), low = hex_value(p[1]);
 
-		if (hex_value(p[0]) < 0 || hex_value(p[1]) < 0 || (i < 5 && !strchr(":-", p[2])))
+		if (high < 0 || low < 0 || (i < 5 && !strchr(":-", p[2])))
 			return -ERR_INVALID;
-		mac[i] = (uint8_t)(hex_value(p[0]) << 4 | hex_value(p[1]));
+		mac[i] = (uint8_t)(high << 4 | low);
 	}
 	memcpy(ret, mac, sizeof(mac));
 	return 0;

@@ -88,6 +88,7 @@ static int fit_of_pod(struct json_object *mount, const char *root, const char *p
 	if (r < 0)
 		return err_sys(err, r, "mkdir %s", root);
 	spec_make_dirs(root, path, 0777);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): every pod has its directories */
 	dir = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	fd = dir < 0 ? -errno
 		     : fd_open_in(dir, str_empty(path) ? "." : path, O_PATH | O_DIRECTORY, 0);
@@ -214,7 +215,7 @@ CO int volumes_mount(enum volume_kind kind, const char *target, struct err *err)
 	};
 	int r;
 
-	if (kind == VOLUME_PLAIN)
+	if (!huge[kind].kib)
 		return mount_at("volumes", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755", err);
 	r = offer_pages(huge[kind].size, huge[kind].kib, kind == VOLUME_HUGE_2M, err);
 	return r < 0 ? r

@@ -94,6 +94,7 @@ static CO int go(struct visit *v, struct err *err)
 	struct err e = { 0 };
 	int r;
 
+	/* cppcheck-suppress autoVariables ; the visit ends before this call does */
 	v->err = &e;
 	r = worker_call(visit, v);
 	if (r < 0 && !*e.text)

@@ -252,7 +252,7 @@ static struct json_object *device_args(struct vmm *v, const struct pci_port *p,
 		_cleanup_free_ char *dir = str_printf("%s/%s", v->vfio, p->host.address);
 
 		put_text(o, "sysfsdev", dir);
-	} else if (p->kind == PORT_NIC) {
+	} else if (what->nic) {
 		char netdev[16];
 
 		netdev_name(v, p, netdev);
