@@ -16,6 +16,8 @@
 
 #define A_MEMORY "io.microsoft.virtualmachine.computetopology.memory.sizeinmb"
 #define A_CPUS "io.microsoft.virtualmachine.computetopology.processor.count"
+#define A_IOPS "io.microsoft.virtualmachine.storageqos.iopsmaximum"
+#define A_BANDWIDTH "io.microsoft.virtualmachine.storageqos.bandwidthmaximum"
 #define A_DENY_WRITABLE "io.microsoft.virtualmachine.fileshares.disablewritable"
 
 static int number(struct json_object *annotations, const char *name, uint64_t *ret, struct err *err)
@@ -26,6 +28,21 @@ static int number(struct json_object *annotations, const char *name, uint64_t *r
 		return err_set(err, -ERR_INVALID, "annotation %s: \"%s\" is no number above 0",
 			       name, text);
 	return 0;
+}
+
+/* hcsshim's are of 32 bits with a sign. */
+static void storage_limit(struct json_object *annotations, const char *name, uint64_t *ret)
+{
+	const char *text = json_get_str(annotations, name);
+	uint64_t n;
+
+	if (!text)
+		return;
+	if (str_u64(text, &n) < 0 || n > INT32_MAX)
+		log_warn("annotation %s: \"%s\" is no number from 0 to %d: ignored", name, text,
+			 INT32_MAX);
+	else
+		*ret = n;
 }
 
 static void deny_writable_shares(struct service *s, const char *text)
@@ -47,6 +64,8 @@ int service_read_annotations(struct service *s, struct json_object *annotations,
 	int r;
 
 	deny_writable_shares(s, json_get_str(annotations, A_DENY_WRITABLE));
+	storage_limit(annotations, A_IOPS, &cfg->storage_iops);
+	storage_limit(annotations, A_BANDWIDTH, &cfg->storage_bandwidth);
 	r = number(annotations, A_MEMORY, &cfg->memory_mb, err);
 	if (r >= 0)
 		r = number(annotations, A_CPUS, &cpus, err);

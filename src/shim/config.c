@@ -163,6 +163,26 @@ static const char *set_scratch(void *to, const char *value)
 	return NULL;
 }
 
+static const char *set_iops(void *to, const char *value)
+{
+	uint64_t n;
+
+	if (str_u64(value, &n) < 0 || n > INT32_MAX)
+		return "a number of requests per second, or 0 for no limit";
+	*(uint64_t *)to = n;
+	return NULL;
+}
+
+static const char *set_bandwidth(void *to, const char *value)
+{
+	uint64_t bytes;
+
+	if (str_size(value, &bytes) < 0 || bytes > 1ull << 40)
+		return "a size per second up to 1T, such as 100M, or 0 for no limit";
+	*(uint64_t *)to = bytes;
+	return NULL;
+}
+
 static const char *set_cpus(void *to, const char *value)
 {
 	uint64_t n;
@@ -228,6 +248,8 @@ static const struct key keys[] = {
 	ROW("memory", set_memory, memory_mb, false),
 	ROW("max_memory", set_memory, max_memory_mb, false),
 	ROW("scratch", set_scratch, scratch_bytes, false),
+	ROW("storage_iops", set_iops, storage_iops, false),
+	ROW("storage_bandwidth", set_bandwidth, storage_bandwidth, false),
 	ROW("cpus", set_cpus, cpus, false),
 	ROW("max_cpus", set_cpus, max_cpus, false),
 	ROW("qemu_user", set_user, qemu_uid, false),

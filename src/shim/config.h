@@ -33,6 +33,8 @@ struct shim_config {
 	uint64_t memory_mb; /* memory = 512M, at boot */
 	uint64_t max_memory_mb; /* max_memory: 0 is shim_config_max_memory_mb()'s choice */
 	uint64_t scratch_bytes; /* scratch = 10G */
+	uint64_t storage_iops; /* 0: no limit */
+	uint64_t storage_bandwidth; /* bytes per second, likewise */
 	unsigned cpus; /* at boot */
 	unsigned max_cpus; /* 0 is shim_config_max_cpus()'s choice */
 	uid_t qemu_uid; /* qemu_user = lcow-qemu | 65534 | root: a name or a number */

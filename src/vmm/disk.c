@@ -27,6 +27,16 @@ struct names {
 	int fdset;
 };
 
+/**
+ * struct image - a file to open on a worker
+ */
+struct image {
+	const char *path;
+	bool read_only;
+	bool block;
+	int fd;
+};
+
 static void names_of(unsigned controller, unsigned lun, struct names *n)
 {
 	n->fdset = (int)(controller * VM_SCSI_LUNS + lun) + 1;
@@ -50,22 +60,38 @@ static void put_int(struct json_object *o, const char *key, int value)
 	json_object_object_add(o, key, json_object_new_int(value));
 }
 
-static struct json_object *node_args(const struct names *n, bool read_only, bool block)
+/* A filter above a node; QEMU takes away both when it is told to take away this one. */
+static struct json_object *throttled(struct json_object *node, bool read_only)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_text(o, "driver", "throttle");
+	put_text(o, "throttle-group", VM_THROTTLE_GROUP);
+	put_bool(o, "read-only", read_only);
+	put_text(o, "discard", "unmap");
+	json_object_object_add(o, "file", node);
+	return o;
+}
+
+static struct json_object *node_args(const struct vmm *v, const struct names *n,
+				     const struct image *im)
 {
 	struct json_object *o = json_object_new_object(), *file = json_object_new_object();
 
-	put_text(file, "driver", block ? "host_device" : "file");
+	put_text(file, "driver", im->block ? "host_device" : "file");
 	put_text(file, "filename", n->file);
 	put_text(file, "discard", "unmap");
-	put_bool(file, "read-only", read_only);
+	put_bool(file, "read-only", im->read_only);
 	/* A layer is shared between VMs, and was opened read-only. */
-	if (read_only)
+	if (im->read_only)
 		put_text(file, "locking", "off");
 	put_text(o, "driver", "raw");
-	put_text(o, "node-name", n->node);
-	put_bool(o, "read-only", read_only);
+	put_bool(o, "read-only", im->read_only);
 	put_text(o, "discard", "unmap");
 	json_object_object_add(o, "file", file);
+	if (vm_storage_limited(&v->cfg))
+		o = throttled(o, im->read_only);
+	put_text(o, "node-name", n->node);
 	return o;
 }
 
@@ -103,16 +129,6 @@ static struct json_object *one_int(const char *key, int value)
 	put_int(o, key, value);
 	return o;
 }
-
-/**
- * struct image - a file to open on a worker
- */
-struct image {
-	const char *path;
-	bool read_only;
-	bool block;
-	int fd;
-};
 
 static int image_open(void *arg)
 {
@@ -211,7 +227,7 @@ CO static int slot_fill(struct vmm *v, const struct names *n, struct slot *s,
 	if (r < 0)
 		return r;
 	s->step = SLOT_NODE;
-	r = vmm_call(v, "blockdev-add", node_args(n, im->read_only, im->block), -EBADF, err);
+	r = vmm_call(v, "blockdev-add", node_args(v, n, im), -EBADF, err);
 	if (r < 0)
 		return r;
 	s->step = SLOT_DEVICE;

@@ -203,6 +203,19 @@ static void add_channel(char ***v, const struct vm_config *cfg, const struct vm_
 	}
 }
 
+/* As JSON, for QEMU's own option syntax has no nested values. */
+static void add_storage_limits(char ***v, const struct vm_config *cfg)
+{
+	if (!vm_storage_limited(cfg))
+		return;
+	strv_add(v, "-object");
+	strv_addf(v,
+		  "{\"qom-type\":\"throttle-group\",\"id\":\"" VM_THROTTLE_GROUP "\","
+		  "\"limits\":{\"iops-total\":%llu,\"bps-total\":%llu}}",
+		  (unsigned long long)cfg->storage_iops,
+		  (unsigned long long)cfg->storage_bandwidth);
+}
+
 static void add_devices(char ***v, const struct vm_config *cfg)
 {
 	_cleanup_free_ char *run_dir = opt_value(cfg->run_dir);
@@ -219,6 +232,7 @@ static void add_devices(char ***v, const struct vm_config *cfg)
 		add_device(v, SLOT_SHARES,
 			   "virtio-9p-pci,id=shares0,fsdev=shares,mount_tag=lcow-shares");
 	}
+	add_storage_limits(v, cfg);
 	for (unsigned i = 0; i < VM_SCSI_CONTROLLERS; i++) {
 		_cleanup_free_ char *device = str_printf("virtio-scsi-pci,id=scsi%u", i);
 

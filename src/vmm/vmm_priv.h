@@ -131,6 +131,15 @@ static inline uint64_t vm_memory_room_mb(const struct vm_config *cfg)
 	return more - more % VM_MEMORY_STEP_MB;
 }
 
+/* What the disks of a VM share where it has limits for them: the id of a QEMU throttle-group. */
+#define VM_THROTTLE_GROUP "storage"
+
+/** vm_storage_limited() - whether its disks are members of VM_THROTTLE_GROUP */
+static inline bool vm_storage_limited(const struct vm_config *cfg)
+{
+	return cfg->storage_iops > 0 || cfg->storage_bandwidth > 0;
+}
+
 /**
  * vm_memory_shared() - whether another process maps the memory when it serves a device
  *

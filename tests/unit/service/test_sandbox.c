@@ -341,6 +341,40 @@ START_TEST(limits_that_CRI_s_annotations_do_not_set_ask_for_nothing)
 }
 END_TEST
 
+#define QOS "io.microsoft.virtualmachine.storageqos."
+
+/* annotations, and what becomes of a configuration with 7 and 8 */
+static const struct {
+	const char *iops, *bandwidth;
+	uint64_t iops_max, bandwidth_max;
+} limits[] = {
+	{ NULL, NULL, 7, 8 },
+	{ "\"500\"", NULL, 500, 8 },
+	{ NULL, "\"2147483647\"", 7, INT32_MAX },
+	{ "\"0\"", "\"0\"", 0, 0 },
+	{ "\"-1\"", "\"4M\"", 7, 8 },
+	{ "\"2147483648\"", "\"\"", 7, 8 },
+	{ "500", NULL, 7, 8 },
+};
+
+START_TEST(annotations_limit_the_disks_of_a_VM_and_bad_ones_are_ignored)
+{
+	_cleanup_free_ char *text =
+		str_printf("{\"annotations\":{\"%s\":%s,\"%s\":%s}}",
+			   limits[_i].iops ? QOS "iopsmaximum" : "one",
+			   limits[_i].iops ? limits[_i].iops : "1",
+			   limits[_i].bandwidth ? QOS "bandwidthmaximum" : "two",
+			   limits[_i].bandwidth ? limits[_i].bandwidth : "2");
+
+	fake_file("bundle/config.json", text);
+	options.vm.storage_iops = 7;
+	options.vm.storage_bandwidth = 8;
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), 0);
+	ck_assert_uint_eq(created.storage_iops, limits[_i].iops_max);
+	ck_assert_uint_eq(created.storage_bandwidth, limits[_i].bandwidth_max);
+}
+END_TEST
+
 /* ---- Start, Status, Platform, Ping, Metrics ---- */
 
 START_TEST(what_was_not_created_is_not_started_and_not_found)
@@ -551,6 +585,8 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_pod_s_resources_and_overhead_make_the_VM_s_size);
 	tcase_add_test(t, a_pod_too_large_for_any_VM_is_refused);
 	tcase_add_test(t, CRI_s_annotations_of_a_sandbox_container_make_the_VM_s_size);
+	tcase_add_loop_test(t, annotations_limit_the_disks_of_a_VM_and_bad_ones_are_ignored, 0,
+			    ARRAY_SIZE(limits));
 	tcase_add_test(t, limits_that_CRI_s_annotations_do_not_set_ask_for_nothing);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
 	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);

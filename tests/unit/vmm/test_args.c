@@ -120,6 +120,21 @@ START_TEST(a_vm_under_KVM_that_may_grow_has_this_command_line)
 }
 END_TEST
 
+START_TEST(a_vm_with_limits_for_its_disks_has_one_group_for_them_all)
+{
+	_cleanup_free_ char *group = NULL, *other = NULL;
+
+	cfg.storage_iops = 500;
+	cfg.storage_bandwidth = 4 << 20;
+	group = value_of("-object", 1);
+	ck_assert_str_eq(group, "{\"qom-type\":\"throttle-group\",\"id\":\"storage\",\"limits\":"
+				"{\"iops-total\":500,\"bps-total\":4194304}}");
+	cfg.storage_iops = 0;
+	other = value_of("-object", 1);
+	ck_assert_ptr_nonnull(strstr(other, "{\"iops-total\":0,\"bps-total\":4194304}"));
+}
+END_TEST
+
 START_TEST(memory_is_shared_where_a_daemon_serves_a_device_and_nowhere_else)
 {
 	_cleanup_free_ char *line = NULL;
@@ -198,6 +213,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, NULL);
 	tcase_add_test(tc, a_plain_vm_has_this_command_line);
 	tcase_add_test(tc, a_vm_under_KVM_that_may_grow_has_this_command_line);
+	tcase_add_test(tc, a_vm_with_limits_for_its_disks_has_one_group_for_them_all);
 	tcase_add_test(tc, memory_is_shared_where_a_daemon_serves_a_device_and_nowhere_else);
 	tcase_add_test(tc, the_agent_s_placeholders_are_replaced_and_nothing_else);
 	tcase_add_test(tc, a_comma_in_a_path_ends_no_option);

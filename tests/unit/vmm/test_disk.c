@@ -21,11 +21,12 @@
 static struct vmm *vm;
 static struct err err;
 static int server;
-static char seen[512], image[] = "/tmp/lcow-disk-XXXXXX";
+static char seen[512], node[512], image[] = "/tmp/lcow-disk-XXXXXX";
 static const char *refused, *why;
 static bool silent;
 static void (*body)(void);
 static const struct vmm_disk disk = { .path = image, .read_only = true };
+static const struct vmm_disk scratch = { .path = image };
 
 static void answer(const char *command, int64_t id)
 {
@@ -47,6 +48,16 @@ static void answer(const char *command, int64_t id)
 	ck_assert_int_eq(co_write_full(server, text, strlen(text)), 0);
 }
 
+static void keep_node(struct json_object *command)
+{
+	struct json_object *args;
+
+	ck_assert(json_object_object_get_ex(command, "arguments", &args));
+	snprintf(node, sizeof(node), "%s",
+		 json_object_to_json_string_ext(args, JSON_C_TO_STRING_PLAIN |
+							      JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
 static void serve(void *arg)
 {
 	const char *greeting = "{\"QMP\":{}}\n";
@@ -66,6 +77,8 @@ static void serve(void *arg)
 			json_object_object_get_ex(o, "id", &id);
 			snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s ",
 				 json_object_get_string(c));
+			if (str_eq(json_object_get_string(c), "blockdev-add"))
+				keep_node(o);
 			answer(json_object_get_string(c), json_object_get_int64(id));
 			json_object_put(o);
 			buf_eat(&in, (size_t)(end + 1 - (char *)in.data));
@@ -103,6 +116,11 @@ static void teardown(void)
 	fd_close(server);
 	free(vm);
 	unlink(image);
+}
+
+static void limit_storage(int yes)
+{
+	vm->cfg.storage_bandwidth = yes ? 1 << 20 : 0;
 }
 
 static void in_coroutine(void *arg)
@@ -154,7 +172,50 @@ static void order(void)
 
 START_TEST(a_disk_is_added_in_three_steps_and_removed_in_three)
 {
+	limit_storage(_i);
 	run(order);
+}
+END_TEST
+
+#define FILE_NODE \
+	"\"driver\":\"file\",\"filename\":\"/dev/fdset/72\",\"discard\":\"unmap\"," \
+	"\"read-only\":"
+
+static void nodes(void)
+{
+	ck_assert_int_eq(vmm_disk_add(vm, 1, 7, &disk, &err), 0);
+	ck_assert_str_eq(node, "{\"driver\":\"raw\",\"read-only\":true,\"discard\":\"unmap\","
+			       "\"file\":{" FILE_NODE "true,\"locking\":\"off\"},"
+			       "\"node-name\":\"n1-7\"}");
+	ck_assert_int_eq(vmm_disk_remove(vm, 1, 7, &err), 0);
+	ck_assert_int_eq(vmm_disk_add(vm, 1, 7, &scratch, &err), 0);
+	ck_assert_str_eq(node, "{\"driver\":\"raw\",\"read-only\":false,\"discard\":\"unmap\","
+			       "\"file\":{" FILE_NODE "false},\"node-name\":\"n1-7\"}");
+}
+
+START_TEST(a_disk_is_a_raw_node_and_a_layer_is_read_only_and_not_locked)
+{
+	run(nodes);
+}
+END_TEST
+
+static void filters(void)
+{
+	ck_assert_int_eq(vmm_disk_add(vm, 1, 7, &disk, &err), 0);
+	ck_assert_str_eq(node, "{\"driver\":\"throttle\",\"throttle-group\":\"storage\","
+			       "\"read-only\":true,\"discard\":\"unmap\",\"file\":{"
+			       "\"driver\":\"raw\",\"read-only\":true,\"discard\":\"unmap\","
+			       "\"file\":{" FILE_NODE "true,\"locking\":\"off\"}},"
+			       "\"node-name\":\"n1-7\"}");
+}
+
+START_TEST(a_limit_of_either_kind_puts_a_filter_above_the_disk)
+{
+	if (_i)
+		vm->cfg.storage_iops = 1;
+	else
+		vm->cfg.storage_bandwidth = 1;
+	run(filters);
 }
 END_TEST
 
@@ -181,25 +242,39 @@ static void rollback(void)
 
 START_TEST(a_step_that_fails_undoes_those_before_it)
 {
-	failure = _i;
+	failure = _i % (int)ARRAY_SIZE(failures);
+	limit_storage(_i / (int)ARRAY_SIZE(failures));
 	run(rollback);
 }
 END_TEST
 
+static const struct {
+	const char *command;
+	const char *rest;
+} stops[] = {
+	{ "device_del", "device_del blockdev-del remove-fd " },
+	{ "blockdev-del", "blockdev-del remove-fd " },
+	{ "remove-fd", "remove-fd " },
+};
+
 static void retried(void)
 {
 	ck_assert_int_eq(vmm_disk_add(vm, 1, 7, &disk, &err), 0);
-	refuse("blockdev-del", "Node n1-7 is in use");
+	refuse(stops[failure].command, "it is in use");
 	ck_assert_int_eq(vmm_disk_remove(vm, 1, 7, &err), -EREMOTEIO);
 	ck_assert_msg(strstr(err.text, "in use"), "%s", err.text);
+	ck_assert_int_eq(vmm_disk_add(vm, 1, 7, &disk, &err), -ERR_EXISTS);
 	refuse(NULL, NULL);
 	seen[0] = '\0';
 	ck_assert_int_eq(vmm_disk_remove(vm, 1, 7, &err), 0);
-	expect("blockdev-del remove-fd ");
+	expect(stops[failure].rest);
+	ck_assert_int_eq(vmm_disk_add(vm, 1, 7, &disk, &err), 0);
 }
 
 START_TEST(a_removal_that_failed_goes_on_where_it_stopped)
 {
+	failure = _i % (int)ARRAY_SIZE(stops);
+	limit_storage(_i / (int)ARRAY_SIZE(stops));
 	run(retried);
 }
 END_TEST
@@ -272,9 +347,14 @@ int main(void)
 
 	tcase_set_timeout(tc, 20);
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, a_disk_is_added_in_three_steps_and_removed_in_three);
-	tcase_add_loop_test(tc, a_step_that_fails_undoes_those_before_it, 0, ARRAY_SIZE(failures));
-	tcase_add_test(tc, a_removal_that_failed_goes_on_where_it_stopped);
+	tcase_add_loop_test(tc, a_disk_is_added_in_three_steps_and_removed_in_three, 0, 2);
+	tcase_add_test(tc, a_disk_is_a_raw_node_and_a_layer_is_read_only_and_not_locked);
+	tcase_add_loop_test(tc, a_limit_of_either_kind_puts_a_filter_above_the_disk, 0, 2);
+	/* With and without limits. */
+	tcase_add_loop_test(tc, a_step_that_fails_undoes_those_before_it, 0,
+			    2 * ARRAY_SIZE(failures));
+	tcase_add_loop_test(tc, a_removal_that_failed_goes_on_where_it_stopped, 0,
+			    2 * ARRAY_SIZE(stops));
 	tcase_add_test(tc, an_unplug_that_QEMU_does_not_confirm_times_out_and_can_be_retried);
 	tcase_add_test(tc, a_device_that_QEMU_does_not_know_is_removed);
 	tcase_add_test(tc, events_of_other_devices_wake_nobody);
