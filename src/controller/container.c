@@ -255,15 +255,10 @@ static CO int unmap_device(void *vpci, const char *id, struct err *err)
 	return vpci_unmap(vpci, id, err);
 }
 
-static CO int unmap_disk(void *scsi, const char *id, struct err *err)
-{
-	return scsi_unmap(scsi, id, err);
-}
-
 /*
- * Layers, then the guest's state (which unmounts what lies on the scratch disk), then disks,
- * shares, sockets and devices. What was released is forgotten at once, so that a repeated call goes
- * on where this one failed. Independent steps go on after a failure.
+ * Layers, then the guest's state (which unmounts what lies on the scratch disk), then what these
+ * were made of, and shares, sockets, devices and disks. What was released is forgotten at once, so
+ * that a repeated call goes on where this one failed. Independent steps go on after a failure.
  */
 static CO int release_resources(struct container *c, struct err *err)
 {
@@ -275,7 +270,6 @@ static CO int release_resources(struct container *c, struct err *err)
 		{ &c->share_ids, unmap_share, c->env->shares },
 		{ &c->socket_ids, unmap_socket, c->env->sockets },
 		{ &c->device_ids, unmap_device, c->env->vpci },
-		{ &c->disk_ids, unmap_disk, c->env->scsi },
 	};
 	struct err other = { 0 };
 	int r;
@@ -298,7 +292,10 @@ static CO int release_resources(struct container *c, struct err *err)
 
 		r = r < 0 ? r : k;
 	}
-	return r;
+
+	int k = scsi_unmap_all(c->env->scsi, &c->disk_ids, r < 0 ? &other : err);
+
+	return r < 0 ? r : k;
 }
 
 /* ---- limits ---- */
@@ -380,6 +377,7 @@ static CO int build(struct container *c, const struct container_request *request
 	if (r < 0)
 		return r;
 	log_phase("layers", t0);
+	t0 = time_mono();
 	r = spec_for_guest(request->spec, c->rootfs.guest_path, c->pod, &spec, err);
 	if (r >= 0 && c->rootfs.read_only)
 		json_object_object_add(json_get(spec, "root", NULL), "readonly",
@@ -390,9 +388,10 @@ static CO int build(struct container *c, const struct container_request *request
 		r = mounts_map(c->env, spec, &c->share_ids, &c->socket_ids, &c->disk_ids, err);
 	if (r >= 0)
 		r = devices_map(c->env->vpci, spec, &c->device_ids, err);
-	if (r >= 0)
-		r = make_guest_container(c, spec, err);
-	return r;
+	if (r < 0)
+		return r;
+	log_phase("mounts and devices", t0);
+	return make_guest_container(c, spec, err);
 }
 
 /* The guest has made init already, and its pid is what the client shall know. A guest that doesn't

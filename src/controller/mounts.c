@@ -17,6 +17,7 @@
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/socket.h"
+#include "loop/each.h"
 #include "wire/json.h"
 
 static bool among(const char *s, const char *const *list, size_t n)
@@ -110,28 +111,56 @@ static CO int map_bind(struct shares *shares, struct json_object *mount, const c
 	return 0;
 }
 
+/* ---- disks ---- */
+
+static bool is_disk(struct json_object *mount)
+{
+	static const char *const types[] = { "virtual-disk", "physical-disk" };
+
+	return among(json_get_str(mount, "type"), types, ARRAY_SIZE(types));
+}
+
+static int reserve_disk(struct scsi *scsi, struct json_object *mount, char ***ids, struct err *err)
+{
+	const char *source = json_get_str(mount, "source");
+	const char *destination = json_get_str(mount, "destination");
+	bool read_only = has_option(mount, "ro");
+	const struct scsi_disk disk = { .path = source, .read_only = read_only };
+	const struct scsi_mount in_guest = { .read_only = read_only,
+					     .block_dev =
+						     str_starts(destination, MOUNTS_BLOCKDEV) };
+	char id[UUID_LEN + 1];
+	int r = str_empty(source) ? err_set(err, -ERR_INVALID, "no source")
+				  : scsi_reserve(scsi, &disk, &in_guest, id, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "mount %s", destination);
+	strv_add(ids, id);
+	return 0;
+}
+
+/**
+ * struct disks - mounts that are disks, and the reservation of each
+ */
+struct disks {
+	struct scsi *scsi;
+	struct json_object **mounts;
+	char **ids;
+};
+
 /*
  * The image or device becomes a disk of the VM. The guest mounts it, and the container binds that;
  * or the container gets the disk itself, for which the guest looks at the destination.
  */
-static CO int map_disk(struct scsi *scsi, struct json_object *mount, const char *source,
-		       char ***ids, struct err *err)
+static CO int map_disk(size_t i, void *arg, struct err *err)
 {
-	bool read_only = has_option(mount, "ro");
-	bool itself = str_starts(json_get_str(mount, "destination"), MOUNTS_BLOCKDEV);
-	const struct scsi_disk disk = { .path = source, .read_only = read_only };
-	const struct scsi_mount in_guest = { .read_only = read_only, .block_dev = itself };
-	struct json_object *options = json_get(mount, "options", NULL);
-	char id[UUID_LEN + 1];
+	const struct disks *d = arg;
+	struct json_object *mount = d->mounts[i], *options = json_get(mount, "options", NULL);
 	const char *guest_path;
-	int r = scsi_reserve(scsi, &disk, &in_guest, id, err);
+	int r = scsi_map(d->scsi, d->ids[i], &guest_path, err);
 
 	if (r < 0)
-		return r;
-	strv_add(ids, id);
-	r = scsi_map(scsi, id, &guest_path, err);
-	if (r < 0)
-		return r;
+		return err_wrap(err, r, "mount %s", json_get_str(mount, "destination"));
 	json_object_object_add(mount, "type", json_object_new_string("bind"));
 	json_object_object_add(mount, "source", json_object_new_string(guest_path));
 	if (!json_object_is_type(options, json_type_array)) {
@@ -143,36 +172,56 @@ static CO int map_disk(struct scsi *scsi, struct json_object *mount, const char 
 	return 0;
 }
 
+/* All are reserved before the first is mapped: where slots run out, none is plugged in vain. */
+static CO int map_disks(const struct container_env *env, struct json_object *mounts, size_t n,
+			char ***ids, struct err *err)
+{
+	_cleanup_free_ struct json_object **disks = mem_new0(n + 1, sizeof(*disks));
+	size_t n_disks = 0, before = strv_len(*ids);
+	int r = 0;
+
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		struct json_object *mount = json_object_array_get_idx(mounts, i);
+
+		if (!is_disk(mount))
+			continue;
+		disks[n_disks++] = mount;
+		r = reserve_disk(env->scsi, mount, ids, err);
+	}
+
+	if (n_disks == 0 || r < 0)
+		return r;
+
+	struct disks d = { env->scsi, disks, *ids + before };
+
+	return each_call("map disks", n_disks, map_disk, &d, false, err);
+}
+
+/* ---- all ---- */
+
 static CO int map_mount(const struct container_env *env, struct json_object *mount,
-			char ***share_ids, char ***socket_ids, char ***disk_ids, struct err *err)
+			char ***share_ids, char ***socket_ids, struct err *err)
 {
 	static const char *const no_host_part[] = { "tmpfs",   "proc",   "sysfs", "cgroup",
 						    "cgroup2", "devpts", "mqueue" };
-	static const char *const disks[] = { "virtual-disk", "physical-disk" };
 	const char *type = json_get_str(mount, "type");
 	const char *source = json_get_str(mount, "source");
 	const char *destination = json_get_str(mount, "destination");
+	bool bind = str_eq(type, "bind") || has_option(mount, "bind") || has_option(mount, "rbind");
+	int r;
 
 	if (str_empty(destination))
 		return err_set(err, -ERR_INVALID, "a mount has no destination");
-	if (!among(type, disks, ARRAY_SIZE(disks)) && str_starts(destination, MOUNTS_BLOCKDEV))
+	if (is_disk(mount))
+		return 0;
+	if (str_starts(destination, MOUNTS_BLOCKDEV))
 		return err_set(err, -ERR_INVALID,
 			       "mount %s: its type must be virtual-disk or physical-disk",
 			       destination);
 	if (among(type, no_host_part, ARRAY_SIZE(no_host_part)))
 		return 0;
-	if (among(type, disks, ARRAY_SIZE(disks))) {
-		int r = str_empty(source) ? err_set(err, -ERR_INVALID, "no source")
-					  : map_disk(env->scsi, mount, source, disk_ids, err);
-
-		return r < 0 ? err_wrap(err, r, "mount %s", destination) : 0;
-	}
-
-	bool bind = str_eq(type, "bind") || has_option(mount, "bind") || has_option(mount, "rbind");
-
 	if (socket_mounted(mount, bind)) {
-		int r = socket_map(env->sockets, mount, socket_ids, err);
-
+		r = socket_map(env->sockets, mount, socket_ids, err);
 		return r < 0 ? err_wrap(err, r, "mount %s", destination) : 0;
 	}
 	if (!bind)
@@ -182,9 +231,7 @@ static CO int map_mount(const struct container_env *env, struct json_object *mou
 		return err_set(err, -ERR_INVALID, "mount %s has no source", destination);
 	if (in_guest(source))
 		return 0;
-
-	int r = map_bind(env->shares, mount, source, share_ids, err);
-
+	r = map_bind(env->shares, mount, source, share_ids, err);
 	return r < 0 ? err_wrap(err, r, "mount %s", destination) : 0;
 }
 
@@ -194,13 +241,10 @@ CO int mounts_map(const struct container_env *env, struct json_object *spec, cha
 	struct json_object *mounts = json_get(spec, "mounts", NULL);
 	size_t n =
 		json_object_is_type(mounts, json_type_array) ? json_object_array_length(mounts) : 0;
+	int r = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		int r = map_mount(env, json_object_array_get_idx(mounts, i), share_ids, socket_ids,
-				  disk_ids, err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = map_mount(env, json_object_array_get_idx(mounts, i), share_ids, socket_ids,
+			      err);
+	return r < 0 ? r : map_disks(env, mounts, n, disk_ids, err);
 }

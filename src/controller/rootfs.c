@@ -19,6 +19,7 @@
 #include "controller/rootfs_loop.h"
 #include "controller/rootfs_plan.h"
 #include "controller/vm.h"
+#include "loop/each.h"
 #include "wire/gcs.h"
 #include "wire/json.h"
 
@@ -213,7 +214,7 @@ static int reserve_devices(struct rootfs *r, const struct container_env *env,
 
 		if (k < 0)
 			return k;
-		strv_add(&r->disks, id);
+		strv_add(&r->parts, id);
 		strv_add(ret, id);
 	}
 	return 0;
@@ -247,8 +248,27 @@ static int reserve_disk(struct rootfs *r, const struct container_env *env,
 	return 0;
 }
 
+/**
+ * struct mapping - disks being mapped
+ * @points:	of each, NULL when it has no mount of its own
+ */
+struct mapping {
+	struct scsi *scsi;
+	char **ids;
+	const char **points;
+};
+
+static CO int map_disk(size_t i, void *arg, struct err *err)
+{
+	const struct mapping *m = arg;
+	int k = scsi_map(m->scsi, m->ids[i], &m->points[i], err);
+
+	return k < 0 ? err_wrap(err, k, "rootfs") : 0;
+}
+
 /*
- * All are reserved before the first is mapped: where slots run out, nothing has been done.
+ * All are reserved before the first is mapped: where slots run out, nothing has been done. What a
+ * file system spans must be there before it.
  *
  * @points: mount points of the plan's disks
  */
@@ -259,15 +279,18 @@ static CO int map_disks(struct rootfs *r, const struct container_env *env,
 
 	for (size_t i = 0; i < plan->n_disks && k >= 0; i++)
 		k = reserve_disk(r, env, &plan->disks[i], err);
-	for (char **id = r->disks; k >= 0 && id && *id; id++) {
-		const char *point;
 
-		k = scsi_map(env->scsi, *id, &point, err);
-		if (k < 0)
-			err_wrap(err, k, "rootfs");
-		else if (point)
-			strv_add(points, point);
-	}
+	size_t n = strv_len(r->disks), n_parts = strv_len(r->parts);
+	_cleanup_free_ const char **found = mem_new0(n + n_parts + 1, sizeof(*found));
+	struct mapping parts = { env->scsi, r->parts, found + n };
+	struct mapping disks = { env->scsi, r->disks, found };
+
+	if (k >= 0)
+		k = each_call("map disks", n_parts, map_disk, &parts, false, err);
+	if (k >= 0)
+		k = each_call("map disks", n, map_disk, &disks, false, err);
+	for (size_t i = 0; k >= 0 && i < n; i++)
+		strv_add(points, found[i]);
 	return k;
 }
 
@@ -354,31 +377,15 @@ static CO int release_disk(struct scsi *scsi, char *id, struct err *err)
 	return k;
 }
 
-/* Those that fail are kept, for another try. What a file system spans goes after it. */
-static CO int release_disks(struct rootfs *r, struct scsi *scsi, struct err *err)
-{
-	_cleanup_strv_ char **ids = TAKE_PTR(r->disks);
-	struct err other = { 0 };
-	int first = 0;
-
-	for (size_t i = strv_len(ids); i > 0; i--) {
-		int k = release_disk(scsi, ids[i - 1], first < 0 ? &other : err);
-
-		first = first < 0 ? first : k;
-	}
-	for (char **id = ids; id && *id; id++) {
-		if (**id)
-			strv_add(&r->disks, *id);
-	}
-	return first;
-}
-
 CO int rootfs_release(struct rootfs *r, const struct container_env *env, struct err *err)
 {
 	struct err other = { 0 };
 	int first = release_disk(env->scsi, r->scratch, err);
-	int k = release_disks(r, env->scsi, first < 0 ? &other : err);
+	int k = scsi_unmap_all(env->scsi, &r->disks, first < 0 ? &other : err);
 
+	first = first < 0 ? first : k;
+	/* What a file system spans goes after it. */
+	k = r->disks ? 0 : scsi_unmap_all(env->scsi, &r->parts, first < 0 ? &other : err);
 	first = first < 0 ? first : k;
 	k = *r->share ? share_unmap(env->shares, r->share, first < 0 ? &other : err) : 0;
 	if (k >= 0)
@@ -396,6 +403,7 @@ void rootfs_drop_host(struct rootfs *r)
 		log_warn("remove scratch image %s: %s", r->scratch_image, strerror(errno));
 	free(r->scratch_image);
 	strv_free(r->disks);
+	strv_free(r->parts);
 	strv_free(r->layers);
 	free(r->scratch_dir);
 	free(r->guest_path);

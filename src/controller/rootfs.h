@@ -31,6 +31,7 @@ struct err;
  * @scratch_image: image file on the host, NULL for none
  * @share:	reservation of the shared directory, "" for none
  * @disks:	reservations of the images' disks
+ * @parts:	likewise, of disks that file systems on @disks span
  * @scratch:	reservation of the scratch disk
  * @layers:	guest paths of the lower layers, top-most first
  * @scratch_bytes: size of a scratch disk, if it needs one: what its annotation
@@ -47,6 +48,7 @@ struct rootfs {
 	char *scratch_image;
 	char share[UUID_LEN + 1];
 	char **disks;
+	char **parts;
 	char scratch[UUID_LEN + 1];
 	char **layers;
 	uint64_t scratch_bytes;

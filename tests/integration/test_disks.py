@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disks of a VM: how much they do in a second."""
+"""The disks of a VM: how many there are, and how much they do in a second."""
 import contextlib
 import os
+import subprocess
 import time
 
+from lcowtest import ttrpc
 from lcowtest.case import DirectCase, only_lcow
 from lcowtest.direct import oci_spec
 from lcowtest.sandbox import Member, SandboxVm
@@ -69,3 +71,58 @@ class Limits(DirectCase):
         mount = {'type': 'virtual-disk', 'source': image, 'destination': 'blockdev:///dev/xvda', 'options': []}
         script = 'dd if=/dev/xvda of=/dev/null bs=4k count=200 iflag=direct'
         self.assertGreater(self.seconds(script, {QOS + 'iopsmaximum': '40'}, [mount]), 200 / 40 - 1)
+
+
+SLOTS = 256
+
+
+@only_lcow('the stock shim knows no disks as mounts')
+class Slots(SharesCase):
+    """One VM, of which every slot is filled."""
+
+    annotations = {'io.microsoft.virtualmachine.computetopology.memory.sizeinmb': '768'}
+
+    def images(self, n):
+        """So many of 1 MiB, each with a file that holds its number."""
+        first = self.path('image')
+        with open(first, 'w') as f:
+            f.truncate(MIB)
+        subprocess.run(['mkfs.ext4', '-q', '-O', '^has_journal', first], check=True, stdin=subprocess.DEVNULL)
+        paths = [self.path('%d.img' % i) for i in range(n)]
+        for path in paths:
+            subprocess.run(['cp', '--sparse=always', first, path], check=True, stdin=subprocess.DEVNULL)
+        return paths
+
+    def mount(self, image, n):
+        """Every other one is mounted, and the rest are devices."""
+        at = '/m/%d' % n if n % 2 else 'blockdev:///dev/x%d' % n
+        return {'type': 'virtual-disk', 'source': image, 'destination': at, 'options': []}
+
+    def disks(self):
+        return self.out(self.pod.look, 'ls /sys/block').count('sd')
+
+    def fill(self, images):
+        """Containers that take every slot; each has a scratch disk as well."""
+        free, containers = SLOTS - self.disks(), []
+        while free > 0:
+            n = min(free - 1, 60)
+            containers.append(self.add(*(self.mount(image, i) for i, image in enumerate(images[:n]))))
+            images, free = images[n:], free - n - 1
+        self.assertEqual(self.disks(), SLOTS)
+        return containers
+
+    def test_all_slots_are_filled_and_emptied_and_filled_again_and_one_more_is_refused(self):
+        images, before = self.images(SLOTS), self.disks()
+        for _ in range(2):
+            containers = self.fill(images)
+            for spec in (self.spec(), self.spec(self.mount(images[-1], 1))):
+                e = self.pod.refused(spec)
+                self.assertEqual(e.code, ttrpc.EXHAUSTED, e)
+                self.assertIn('all 256 SCSI slots of the VM are taken', str(e))
+            self.assertEqual(self.disks(), SLOTS)
+            for c in containers:
+                self.out(c, 'set -e; for d in /m/*; do echo %s > $d/f; done; for d in /dev/x*; do test -b $d; done' % c)
+            self.out(containers[0], 'grep -q %s /m/1/f; head -c 512 /dev/x0 > /dev/null' % containers[0])
+            for c in containers:
+                self.pod.end(c)
+            self.assertEqual(self.disks(), before)

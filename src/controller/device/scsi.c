@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "controller/vm.h"
+#include "loop/each.h"
 #include "wire/gcs.h"
 
 enum { CONTROLLERS = 4, LUNS = 64, SLOTS = CONTROLLERS * LUNS };
@@ -462,6 +463,38 @@ CO int scsi_unmap(struct scsi *s, const char *id, struct err *err)
 	}
 	d->users--;
 	disk_release(s, d);
+	return r;
+}
+
+/**
+ * struct unmapping - scsi_unmap_all() under way
+ * @ids:	"" where it is done
+ */
+struct unmapping {
+	struct scsi *scsi;
+	char **ids;
+};
+
+static CO int unmap_one(size_t i, void *arg, struct err *err)
+{
+	struct unmapping *u = arg;
+	int r = scsi_unmap(u->scsi, u->ids[i], err);
+
+	if (r >= 0)
+		*u->ids[i] = '\0';
+	return r;
+}
+
+CO int scsi_unmap_all(struct scsi *s, char ***ids, struct err *err)
+{
+	_cleanup_strv_ char **all = TAKE_PTR(*ids);
+	struct unmapping u = { .scsi = s, .ids = all };
+	int r = each_call("unmap disks", strv_len(all), unmap_one, &u, true, err);
+
+	for (char **id = all; id && *id; id++) {
+		if (**id)
+			strv_add(ids, *id);
+	}
 	return r;
 }
 

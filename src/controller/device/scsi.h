@@ -97,6 +97,14 @@ CO int scsi_map(struct scsi *s, const char *id, const char **ret_path, struct er
  */
 CO int scsi_unmap(struct scsi *s, const char *id, struct err *err);
 
+/**
+ * scsi_unmap_all() - scsi_unmap() for each of a vector of reservations, several at a time
+ * @ids:	those that failed are left in it, for another try
+ *
+ * Return: 0, or the first failure
+ */
+CO int scsi_unmap_all(struct scsi *s, char ***ids, struct err *err);
+
 /** scsi_in_use() - slots that are taken */
 unsigned scsi_in_use(const struct scsi *s);
 

@@ -13,6 +13,9 @@ static const char spec_text[] =
 	"volume\",\"options\":[\"rbind\",\"rw\"]},"
 	"{\"destination\":\"/f\",\"type\":\"bind\",\"source\":\"%s/"
 	"file\",\"options\":[\"rbind\",\"ro\"]},"
+	"{\"destination\":\"/d\",\"type\":\"virtual-disk\",\"source\":\"%s/file\"},"
+	"{\"destination\":\"blockdev:///dev/x\",\"type\":\"virtual-disk\",\"source\":\"%s/file\","
+	"\"options\":[\"ro\"]},"
 	"{\"destination\":\"/s\",\"type\":\"uds\",\"source\":\"%s/sock\"}],"
 	"\"windows\":{\"devices\":[{\"idType\":\"vpci\",\"id\":\"3b:00.0\"}]}}";
 
@@ -33,6 +36,10 @@ static const char *const create_calls[] = {
 	"mount 2",
 	"open",
 	"listen /run/mounts/uds/0/socket 1000 640",
+	"attach 0:1 file rw",
+	"mount 0:1",
+	"attach 0:2 file ro",
+	"mount 0:2 ro blockdev",
 	"add 0000:3b:00.0 -1",
 	"await",
 	"create c1",
@@ -51,6 +58,12 @@ static const char *const delete_calls[] = {
 	"unshare 2",
 	"unlisten /run/mounts/uds/0/socket",
 	"remove",
+	"unmount 0:1",
+	"eject 0:1",
+	"detach 0:1",
+	"unmount 0:2",
+	"eject 0:2",
+	"detach 0:2",
 };
 
 static struct container *c;
@@ -86,7 +99,7 @@ static void setup(void)
 	fake_vm_init();
 	memset(&err, 0, sizeof(err));
 
-	_cleanup_free_ char *text = str_printf(spec_text, vm.dir, vm.dir, vm.dir);
+	_cleanup_free_ char *text = str_printf(spec_text, vm.dir, vm.dir, vm.dir, vm.dir, vm.dir);
 	_cleanup_free_ char *socket = str_printf("%s/sock", vm.dir);
 
 	fake_unix_socket(socket);

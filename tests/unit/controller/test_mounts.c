@@ -188,6 +188,66 @@ START_TEST(a_disk_that_fails_stays_in_the_list)
 }
 END_TEST
 
+#define THREE_DISKS \
+	"{\"destination\":\"/d\",\"type\":\"virtual-disk\",\"source\":\"$/file\"}," \
+	"{\"destination\":\"blockdev:///e\",\"type\":\"virtual-disk\",\"source\":\"$/two\"}," \
+	"{\"destination\":\"/f\",\"type\":\"virtual-disk\",\"source\":\"$/three\"}"
+
+static void three_disks(void)
+{
+	fake_file("two", "y");
+	fake_file("three", "z");
+}
+
+static CO void open_gate(void *arg)
+{
+	ck_assert_int_eq(co_sleep(20 * USEC_PER_MSEC), 0);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "attach 0:0 file rw;attach 0:1 two rw;attach 0:2 three rw;");
+	co_event_set(&vm.f.gate);
+}
+
+START_TEST(disks_are_attached_at_the_same_time)
+{
+	three_disks();
+	vm.f.hold_at = "attach";
+	co_spawn("gate", open_gate, NULL, USEC_NEVER);
+	ck_assert_int_eq(map_entries(THREE_DISKS), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "mount 0:0;mount 0:1 blockdev;mount 0:2;");
+	for (size_t i = 0; i < 3; i++) {
+		_cleanup_free_ char *path = str_printf("/run/mounts/scsi/0_%zu_0", i);
+
+		ck_assert_str_eq(source_of(i), path);
+	}
+}
+END_TEST
+
+/* _i is the call that fails; teardown() releases, and sees that nothing is left. */
+START_TEST(of_many_disks_the_one_that_fails_is_named_and_all_can_be_released)
+{
+	static const char *const destinations[] = { "mount /d", "mount blockdev:///e", "mount /f" };
+
+	three_disks();
+	vm.f.fail_at = (unsigned)_i + 1;
+	ck_assert_int_eq(map_entries(THREE_DISKS), -EIO);
+	ck_assert_uint_eq(strv_len(disk_ids), 3);
+	ck_assert_msg(strstr(err.text, destinations[_i / 2]), "%s", err.text);
+}
+END_TEST
+
+/* A reservation that fails, of whichever. */
+START_TEST(where_one_cannot_be_had_none_is_attached)
+{
+	three_disks();
+	ck_assert_int_eq(map_entries(THREE_DISKS ",{\"destination\":\"/g\","
+						 "\"type\":\"virtual-disk\","
+						 "\"source\":\"$/missing\"}"),
+			 -ERR_INVALID);
+	ck_assert_str_eq(fake_calls(&vm.f), "");
+	ck_assert_uint_eq(strv_len(disk_ids), 3);
+}
+END_TEST
+
 static const char *const passing[] = {
 	"{\"destination\":\"/x\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"}",
 	"{\"destination\":\"/x\",\"type\":\"tmpfs\"}",
@@ -284,6 +344,10 @@ int main(void)
 	tcase_add_test(t, a_disk_mounted_twice_is_attached_once);
 	tcase_add_test(t, a_disk_can_be_the_container_s_itself);
 	tcase_add_loop_test(t, a_disk_that_fails_stays_in_the_list, 0, 2);
+	tcase_add_test(t, disks_are_attached_at_the_same_time);
+	tcase_add_loop_test(t, of_many_disks_the_one_that_fails_is_named_and_all_can_be_released, 0,
+			    6);
+	tcase_add_test(t, where_one_cannot_be_had_none_is_attached);
 	tcase_add_loop_test(t, what_has_no_part_on_the_host_passes_unchanged, 0,
 			    ARRAY_SIZE(passing));
 	tcase_add_loop_test(t, others_are_refused_by_name, 0, ARRAY_SIZE(refused));

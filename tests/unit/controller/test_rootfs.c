@@ -327,8 +327,8 @@ START_TEST(a_chain_is_disks_that_the_guest_stacks)
 	ck_assert(!rootfs.scratch_is_own);
 	ck_assert_int_eq(run(uncombine_and_release), 0);
 	ck_assert_str_eq(fake_calls(&vm.f),
-			 "take apart /run/gcs/pods/p1/c1/rootfs;unmount 0:2;eject 0:2;detach 0:2;"
-			 "unmount 0:1;eject 0:1;detach 0:1;unmount 0:0;eject 0:0;detach 0:0;");
+			 "take apart /run/gcs/pods/p1/c1/rootfs;unmount 0:0;eject 0:0;detach 0:0;"
+			 "unmount 0:1;eject 0:1;detach 0:1;unmount 0:2;eject 0:2;detach 0:2;");
 	fake_nothing_reserved();
 }
 END_TEST
@@ -430,8 +430,46 @@ START_TEST(without_layers_the_writable_disk_holds_the_root)
 }
 END_TEST
 
-/* _i is the call that fails, 0 for none. */
-START_TEST(a_file_system_over_several_disks_is_mounted_after_them_and_goes_before_them)
+static CO void uncombine(void *arg)
+{
+	*(int *)arg = rootfs_uncombine(&rootfs, &vm.env, "c1", &err);
+}
+
+static CO void release(void *arg)
+{
+	*(int *)arg = rootfs_release(&rootfs, &vm.env, &err);
+}
+
+START_TEST(layers_are_attached_and_detached_at_the_same_time)
+{
+	int result = 1;
+
+	set_chain(true);
+	vm.f.hold_at = "attach";
+	co_spawn("prepare", prepare, &result, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "attach 0:0 rw.img rw;attach 0:1 2.erofs ro;attach 0:2 1.erofs ro;");
+	co_event_set(&vm.f.gate);
+	run_all();
+	ck_assert_int_eq(result, 0);
+	ck_assert_int_eq(run(uncombine), 0);
+	fake_calls(&vm.f);
+	co_event_clear(&vm.f.gate);
+	vm.f.hold_at = "detach";
+	co_spawn("release", release, &result, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(fake_calls(&vm.f), "unmount 0:0;eject 0:0;detach 0:0;"
+					    "unmount 0:1;eject 0:1;detach 0:1;"
+					    "unmount 0:2;eject 0:2;detach 0:2;");
+	co_event_set(&vm.f.gate);
+	run_all();
+	ck_assert_int_eq(result, 0);
+	fake_nothing_reserved();
+}
+END_TEST
+
+static void set_spanned(void)
 {
 	set_chain(false);
 	mount_entry = (struct rootfs_mount){ .type = "erofs", .source = names[0] };
@@ -440,6 +478,35 @@ START_TEST(a_file_system_over_several_disks_is_mounted_after_them_and_goes_befor
 	mount_entry.options = options;
 	request.rootfs = &mount_entry;
 	request.n_rootfs = 1;
+}
+
+/* _i is the call that fails, of those that give up the file system's own disk. */
+START_TEST(disks_stay_as_long_as_a_file_system_that_spans_them)
+{
+	static const char *const rest[] = { "unmount 0:2;eject 0:2;detach 0:2;",
+					    "eject 0:2;detach 0:2;", "detach 0:2;" };
+	_cleanup_free_ char *all = str_printf("%sunmount 0:0;eject 0:0;detach 0:0;"
+					      "unmount 0:1;eject 0:1;detach 0:1;",
+					      rest[_i]);
+
+	set_spanned();
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_int_eq(run(uncombine), 0);
+	fake_calls(&vm.f);
+	/* The scratch disk goes first, by three calls. */
+	vm.f.fail_at = vm.f.n_calls + 4 + (unsigned)_i;
+	ck_assert_int_eq(run(release), -EIO);
+	ck_assert_ptr_null(strstr(fake_calls(&vm.f), "unmount 0:0"));
+	ck_assert_int_eq(run(release), 0);
+	ck_assert_str_eq(fake_calls(&vm.f), all);
+	fake_nothing_reserved();
+}
+END_TEST
+
+/* _i is the call that fails, 0 for none. */
+START_TEST(a_file_system_over_several_disks_is_mounted_after_them_and_goes_before_them)
+{
+	set_spanned();
 	vm.f.fail_at = (unsigned)_i;
 	ck_assert_int_eq(run(prepare), _i ? -EIO : 0);
 	if (_i == 0) {
@@ -451,8 +518,8 @@ START_TEST(a_file_system_over_several_disks_is_mounted_after_them_and_goes_befor
 		ck_assert_int_eq(run(uncombine_and_release), 0);
 		ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f),
 					     "unmount 0:2;eject 0:2;detach 0:2;"
-					     "unmount 0:1;eject 0:1;detach 0:1;"
-					     "unmount 0:0;eject 0:0;detach 0:0;"));
+					     "unmount 0:0;eject 0:0;detach 0:0;"
+					     "unmount 0:1;eject 0:1;detach 0:1;"));
 	}
 	release_all();
 }
@@ -845,6 +912,8 @@ int main(void)
 	tcase_add_test(t, two_containers_of_a_vm_share_a_writable_image);
 	tcase_add_loop_test(t, other_forms_are_refused_by_name, 0, ARRAY_SIZE(refused));
 	tcase_add_test(t, a_chain_is_disks_that_the_guest_stacks);
+	tcase_add_test(t, layers_are_attached_and_detached_at_the_same_time);
+	tcase_add_loop_test(t, disks_stay_as_long_as_a_file_system_that_spans_them, 0, 3);
 	tcase_add_test(t, a_chain_without_a_writable_layer_gets_a_scratch_disk);
 	tcase_add_test(t, a_layer_that_another_container_has_is_attached_once);
 	tcase_add_loop_test(t, a_chain_that_fails_anywhere_leaves_nothing_reserved, 0, 16);

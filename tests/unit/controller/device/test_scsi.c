@@ -368,6 +368,70 @@ START_TEST(all_slots_can_be_used_and_one_more_is_refused)
 }
 END_TEST
 
+enum { SOME = 3 };
+
+static char **some_ids;
+static int all_unmapped;
+
+static CO void unmap_all(void *arg)
+{
+	all_unmapped = scsi_unmap_all(scsi, &some_ids, arg);
+}
+
+static void map_some(void)
+{
+	static struct use u[SOME];
+
+	some_ids = NULL;
+	for (int i = 0; i < SOME; i++) {
+		u[i] = (struct use){ .path = disks[i] };
+		reserve(&u[i]);
+		in_coroutine(map, &u[i]);
+		strv_add(&some_ids, u[i].id);
+	}
+	fake_calls(&f);
+}
+
+START_TEST(disks_are_given_up_at_the_same_time)
+{
+	map_some();
+	f.hold_at = "detach";
+	co_spawn("all", unmap_all, NULL, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;"
+					 "unmount /run/mounts/scsi/0_1_0;eject 0:1;detach 0:1;"
+					 "unmount /run/mounts/scsi/0_2_0;eject 0:2;detach 0:2;");
+	ck_assert_uint_eq(scsi_in_use(scsi), SOME);
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_int_eq(all_unmapped, 0);
+	ck_assert_ptr_null(some_ids);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+	/* None is none. */
+	in_coroutine(unmap_all, NULL);
+	ck_assert_int_eq(all_unmapped, 0);
+}
+END_TEST
+
+/* _i is the call that fails. */
+START_TEST(one_that_cannot_be_given_up_keeps_none_of_the_others)
+{
+	struct err err = { 0 };
+
+	map_some();
+	f.fail_at = f.n_calls + 1 + (unsigned)_i;
+	in_coroutine(unmap_all, &err);
+	ck_assert_int_eq(all_unmapped, -EIO);
+	ck_assert_ptr_nonnull(strstr(err.text, disks[_i / 3]));
+	ck_assert_uint_eq(strv_len(some_ids), 1);
+	ck_assert_uint_eq(scsi_in_use(scsi), 1);
+	in_coroutine(unmap_all, NULL);
+	ck_assert_int_eq(all_unmapped, 0);
+	ck_assert_ptr_null(some_ids);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
 START_TEST(a_cancelled_wait_for_a_busy_disk_changes_nothing)
 {
 	struct use a = { .path = disks[0] }, b = a;
@@ -467,6 +531,8 @@ int main(void)
 	tcase_add_test(t, the_same_disk_is_attached_once_for_two_at_the_same_time);
 	tcase_add_test(t, who_reserves_during_the_last_release_mounts_again);
 	tcase_add_test(t, all_slots_can_be_used_and_one_more_is_refused);
+	tcase_add_test(t, disks_are_given_up_at_the_same_time);
+	tcase_add_loop_test(t, one_that_cannot_be_given_up_keeps_none_of_the_others, 0, 3 * SOME);
 	tcase_add_test(t, a_cancelled_wait_for_a_busy_disk_changes_nothing);
 	suite_add_tcase(s, t);
 
