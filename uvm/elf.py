@@ -9,6 +9,7 @@ import struct
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 DT_NEEDED, DT_STRTAB = 1, 5
+SHT_NOBITS = 8
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 PHDR = struct.Struct("<IIQQQQQQ")
@@ -60,6 +61,32 @@ class Elf:
 
 def _string(data, offset):
     return data[offset : data.index(b"\0", offset)].decode()
+
+
+def without_section(data, name):
+    """An object file without the bytes of one section, to which nothing else refers.
+
+    Its header stays, as that of no section, so that all others keep their numbers.
+    """
+    elf = Elf(data)
+    names = elf.sections[elf.header[13]][4]
+    out, headers = bytearray(data[: EHDR.size]), []
+    for header in sorted(enumerate(elf.sections), key=lambda item: item[1][4]):
+        i, (title, kind, flags, address, offset, size, link, info, align, entry) = header
+        if _string(data, names + title) == name:
+            kind = flags = size = 0
+        out += bytes(-len(out) % max(align, 1))
+        headers.append((i, (title, kind, flags, address, len(out) if kind else 0, size, link, info,
+                            align, entry)))
+        if kind != SHT_NOBITS:
+            out += data[offset : offset + size]
+    out += bytes(-len(out) % 8)
+    fields = list(elf.header)
+    fields[6] = len(out)
+    EHDR.pack_into(out, 0, *fields)
+    for _, header in sorted(headers):
+        out += SHDR.pack(*header)
+    return bytes(out)
 
 
 def loadable_only(data):

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import zlib
 
-from elf import Elf
+from elf import Elf, without_section
 
 
 def decompress(data):
@@ -56,14 +56,15 @@ class Modules:
             self.builtin = {_name(os.path.basename(line.strip())[: -len(".ko")]) for line in file}
 
     def body(self, name):
-        """The module as it is loaded: neither compressed nor signed.
+        """The module as it is loaded: neither compressed nor signed, and without types for BPF.
 
         The signature goes because checking it takes an emulated CPU as long as all else about
-        loading a module, and protects nothing here: the host vouches for the whole initramfs.
+        loading a module, and protects nothing here: the host vouches for the whole initramfs. The
+        types (BTF) are for tracers, of which the guest has none.
         """
         if name not in self.bodies:
             with open(os.path.join(self.directory, self.paths[name]), "rb") as file:
-                self.bodies[name] = _unsigned(decompress(file.read()))
+                self.bodies[name] = without_section(_unsigned(decompress(file.read())), ".BTF")
         return self.bodies[name]
 
     def file(self, name):
