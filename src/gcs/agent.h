@@ -10,6 +10,7 @@
 #include "loop/co.h"
 
 struct bridge;
+struct dm;
 struct modules;
 struct oom;
 struct reaper;
@@ -30,6 +31,7 @@ struct transport;
  * @reaper:	buries what nobody else waits for
  * @oom:	out-of-memory kills
  * @shares:	the VM's virtio-9p export root
+ * @dm:		devices that check or encrypt disks
  * @containers:	id to struct container, those being created too
  * @pods:	id to struct pod
  * @networks:	NamespaceID in lower case to struct network
@@ -49,6 +51,7 @@ struct agent {
 	struct reaper *reaper;
 	struct oom *oom;
 	struct shares *shares;
+	struct dm *dm;
 	struct map containers;
 	struct map pods;
 	struct map networks;

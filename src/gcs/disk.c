@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <strings.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,14 +14,22 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "gcs/agent.h"
+#include "gcs/crypt.h"
+#include "gcs/dm.h"
 #include "gcs/module.h"
 #include "gcs/mounts.h"
 #include "gcs/scsi.h"
+#include "gcs/verity.h"
 #include "loop/child.h"
 #include "loop/worker.h"
 #include "wire/gcs.h"
 
-enum { LOOK_AGAIN_USEC = 500000, OPTIONS_MAX = 4096 - 1 };
+enum {
+	LOOK_AGAIN_USEC = 500000,
+	ROLLBACK_USEC = 10000000,
+	OPTIONS_MAX = 4096 - 1,
+	EXT4_64BIT = 0x80, /* INCOMPAT_64BIT: there are upper halves */
+};
 
 /*
  * What can be mounted. A read-only mount must not replay a journal, since the disk may not be
@@ -29,15 +39,19 @@ static const struct filesystem {
 	const char *name;
 	bool crc32c; /* asks the crypto layer for it, by a name that no module has */
 	const char *read_only; /* options of a read-only mount */
+	const char *encrypted; /* those of an encrypted one */
 	const char *mkfs[8];
 } filesystems[] = {
+	/* Zeroing inode tables in the background costs nothing where a disk can do it by itself, but
+	 * what is encrypted would have to be written. */
 	{ "ext4",
 	  true,
 	  "noload",
+	  "noinit_itable",
 	  { "mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard" } },
-	{ "erofs", true, NULL, { NULL } },
-	{ "xfs", true, "norecovery", { "mkfs.xfs", "-q", "-f" } },
-	{ "squashfs", false, NULL, { NULL } },
+	{ "erofs", true, NULL, NULL, { NULL } },
+	{ "xfs", true, "norecovery", NULL, { "mkfs.xfs", "-q", "-f" } },
+	{ "squashfs", false, NULL, NULL, { NULL } },
 };
 
 static const struct filesystem *filesystem_of(const char *name)
@@ -67,36 +81,94 @@ const char *disk_filesystem(const unsigned char *head, size_t len)
 	return NULL;
 }
 
+static uint64_t number(const unsigned char *head, size_t at, size_t bytes)
+{
+	uint64_t n = 0;
+
+	for (size_t i = bytes; i > 0; i--)
+		n = n << 8 | head[at + i - 1];
+	return n;
+}
+
+/* Numbers of ext4, erofs and squashfs are little endian; xfs is left out. */
+uint64_t disk_filesystem_size(const unsigned char *head, size_t len)
+{
+	const char *name = len >= DISK_HEAD ? disk_filesystem(head, len) : NULL;
+
+	if (str_eq(name, "ext4")) {
+		uint64_t blocks = number(head, 1024 + 4, 4), order = number(head, 1024 + 24, 4);
+
+		if (number(head, 1024 + 96, 4) & EXT4_64BIT)
+			blocks |= number(head, 1024 + 336, 4) << 32;
+		return order <= 6 && blocks < UINT64_MAX >> 16 ? blocks << (10 + order) : 0;
+	}
+	if (str_eq(name, "erofs")) {
+		unsigned bits = head[1024 + 12];
+
+		return bits <= 16 ? number(head, 1024 + 36, 4) << bits : 0;
+	}
+	return str_eq(name, "squashfs") ? number(head, 40, 8) : 0;
+}
+
+/**
+ * struct detection - what a disk holds
+ * @demand:	where its dm-verity superblock is said to be, NULL for nowhere in particular
+ * @read_only:	only then the superblock is of interest
+ * @found:	name of the file system, NULL for none
+ * @hashed:	there is a hash tree, @verity
+ */
 struct detection {
 	const char *device;
+	const struct gcs_verity *demand;
+	bool read_only;
 	const char *found;
+	bool hashed;
+	struct verity verity;
+	struct err *err;
 };
+
+static int detect_verity(struct detection *d, int fd, uint64_t data)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	int r;
+
+	if (size < 0)
+		return err_sys(d->err, -errno, "size of %s", d->device);
+	if (d->demand && d->demand->data_bytes)
+		data = d->demand->data_bytes;
+	r = data ? verity_read(fd, data, (uint64_t)size, &d->verity, d->err) : 0;
+	d->hashed = r > 0;
+	return r < 0 ? err_wrap(d->err, r, "%s", d->device) : 0;
+}
 
 static int detect_fn(void *arg)
 {
 	struct detection *d = arg;
 	_cleanup_free_ unsigned char *head = mem_new0(1, DISK_HEAD);
 	_cleanup_fd_ int fd = open(d->device, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+	ssize_t n = fd < 0 ? -1 : pread(fd, head, DISK_HEAD, 0);
 
-	if (fd < 0)
-		return -errno;
-	n = pread(fd, head, DISK_HEAD, 0);
 	if (n < 0)
-		return -errno;
+		return err_sys(d->err, -errno, "read %s", d->device);
 	d->found = disk_filesystem(head, (size_t)n);
-	return 0;
+	return d->read_only ? detect_verity(d, fd, disk_filesystem_size(head, (size_t)n)) : 0;
 }
 
-static int detect(const char *device, const char **ret, struct err *err)
+/* A file system that is awaited may just be being written by somebody. */
+static CO int detect(const struct gcs_mapped_disk *d, const char *device, struct detection *ret,
+		     struct err *err)
 {
-	struct detection d = { .device = device };
-	int r = worker_call(detect_fn, &d);
+	int r;
 
-	if (r < 0)
-		return err_sys(err, r, "read %s", device);
-	*ret = d.found;
-	return 0;
+	*ret = (struct detection){
+		.device = device, .demand = d->verity, .read_only = d->read_only, .err = err
+	};
+	r = worker_call(detect_fn, ret);
+	if (r >= 0 && !ret->found && !d->ensure_filesystem) {
+		co_sleep(LOOK_AGAIN_USEC);
+		r = worker_call(detect_fn, ret);
+	}
+	return r;
 }
 
 static int make_filesystem(const struct filesystem *fs, const char *device, struct err *err)
@@ -121,30 +193,13 @@ static int make_filesystem(const struct filesystem *fs, const char *device, stru
 }
 
 /* The file system to mount, made first when the host wants it and the disk has none. */
-static int settle_filesystem(const struct gcs_mapped_disk *d, const char *device,
-			     const struct filesystem **ret, struct err *err)
+static CO int settle_filesystem(const struct gcs_mapped_disk *d, const char *device,
+				const char *found, const struct filesystem **ret, struct err *err)
 {
 	const struct filesystem *wanted = filesystem_of(d->filesystem);
-	const char *found = NULL;
 	int r;
 
-	if (!str_empty(d->filesystem) && !wanted)
-		return err_set(err, -ERR_INVALID, "unsupported filesystem %s requested for device",
-			       d->filesystem);
-	r = detect(device, &found, err);
-	if (r < 0)
-		return r;
-	if (!found && !d->ensure_filesystem) {
-		/* Somebody may just be writing it. */
-		co_sleep(LOOK_AGAIN_USEC);
-		r = detect(device, &found, err);
-		if (r < 0)
-			return r;
-	}
 	if (d->ensure_filesystem) {
-		if (!wanted)
-			return err_set(err, -ERR_INVALID,
-				       "a filesystem is to be made, but none is named");
 		/* A disk with something else on it is no blank scratch disk, but somebody's data.
 		 * */
 		if (found && !str_eq(found, wanted->name))
@@ -200,9 +255,97 @@ static int load_filesystem(struct agent *a, const struct filesystem *fs, struct 
 	return r < 0 ? r : modules_need(a->modules, own, err);
 }
 
+/* ---- what a disk is mounted through ---- */
+
+static bool digest_demanded(const struct gcs_mapped_disk *d)
+{
+	return d->verity && !str_empty(d->verity->root_digest);
+}
+
+static int check_demand(const struct gcs_mapped_disk *d, const struct detection *found,
+			struct err *err)
+{
+	if (!digest_demanded(d))
+		return 0;
+	if (!found->hashed)
+		return err_set(err, -ERR_INVALID,
+			       "%s has no dm-verity superblock where it should be, but the root "
+			       "digest %s is demanded of it",
+			       found->device, d->verity->root_digest);
+	if (strcasecmp(found->verity.root_digest, d->verity->root_digest) != 0)
+		return err_set(err, -ERR_INVALID,
+			       "the layer does not match its hash tree: the root digest of %s is "
+			       "%s, not %s as demanded",
+			       found->device, found->verity.root_digest, d->verity->root_digest);
+	return 0;
+}
+
+/* Names of hcsshim's. */
+static char *mapping_name(const char *kind, const struct scsi_address *at)
+{
+	return str_printf("dm-%s-scsi-contr%u-lun%u-p%" PRIu64, kind, at->controller, at->lun,
+			  at->partition);
+}
+
+/* Replaces @device by one that checks what is read from it, if it has a hash tree. */
+static CO int verify(struct agent *a, const char *owner, const struct scsi_address *at,
+		     const struct detection *found, char **device, struct err *err)
+{
+	_cleanup_free_ char *name = mapping_name("verity", at);
+	char *node = NULL;
+	int r;
+
+	if (!found->hashed)
+		return 0;
+	r = verity_open(a, owner, name, *device, &found->verity, &node, err);
+	if (r < 0)
+		return r;
+	log_info("%s is checked against %s", *device, found->verity.root_digest);
+	free(*device);
+	*device = node;
+	return 0;
+}
+
+/* Replaces @device by one that encrypts what is written to it, with a file system. */
+static CO int encrypt(struct agent *a, const struct gcs_mapped_disk *d,
+		      const struct scsi_address *at, char **device, struct err *err)
+{
+	_cleanup_free_ char *name = mapping_name("crypt", at);
+	char *node = NULL;
+	int r = crypt_open(a, d->mount_path, name, *device, &node, err);
+
+	if (r < 0)
+		return r;
+	free(*device);
+	*device = node;
+	return make_filesystem(filesystem_of(d->filesystem), node, err);
+}
+
+/* ---- mounting ---- */
+
+/* A further disk of the same file system. */
+static CO int add_device(struct agent *a, const struct gcs_mapped_disk *d,
+			 const struct gcs_scsi_device *other, char ***options, struct err *err)
+{
+	const struct scsi_address at = { .controller = other->controller, .lun = other->lun };
+	const struct gcs_mapped_disk plain = { .read_only = d->read_only,
+					       .ensure_filesystem = true /* don't wait for one */ };
+	_cleanup_free_ char *device = NULL;
+	struct detection found;
+	int r = scsi_device(a->modules, &at, true, &device, err);
+
+	if (r >= 0)
+		r = detect(&plain, device, &found, err);
+	if (r >= 0)
+		r = verify(a, d->mount_path, &at, &found, &device, err);
+	if (r >= 0)
+		strv_addf(options, "device=%s", device);
+	return r;
+}
+
 /* Options of a mount: those of its kind, and the disks that the file system spans. */
-static int mount_options(struct agent *a, const struct gcs_mapped_disk *d,
-			 const struct filesystem *fs, char **ret, struct err *err)
+static CO int mount_options(struct agent *a, const struct gcs_mapped_disk *d,
+			    const struct filesystem *fs, char **ret, struct err *err)
 {
 	_cleanup_strv_ char **options = NULL;
 
@@ -210,15 +353,13 @@ static int mount_options(struct agent *a, const struct gcs_mapped_disk *d,
 		return err_set(err, -ERR_INVALID, "%s does not span several disks", fs->name);
 	if (d->read_only && fs->read_only)
 		strv_add(&options, fs->read_only);
+	if (d->encrypted && fs->encrypted)
+		strv_add(&options, fs->encrypted);
 	for (size_t i = 0; i < d->n_devices; i++) {
-		const struct scsi_address at = { .controller = d->devices[i].controller,
-						 .lun = d->devices[i].lun };
-		_cleanup_free_ char *device = NULL;
-		int r = scsi_device(a->modules, &at, true, &device, err);
+		int r = add_device(a, d, &d->devices[i], &options, err);
 
 		if (r < 0)
 			return r;
-		strv_addf(&options, "device=%s", device);
 	}
 	*ret = options ? strv_join(options, ",") : NULL;
 	if (*ret && strlen(*ret) > OPTIONS_MAX) {
@@ -229,20 +370,41 @@ static int mount_options(struct agent *a, const struct gcs_mapped_disk *d,
 	return 0;
 }
 
-static int mount_disk(struct agent *a, const struct gcs_mapped_disk *d, const char *device,
-		      struct err *err)
+/* Replaces @device by what shall be mounted. */
+static CO int prepare_device(struct agent *a, const struct gcs_mapped_disk *d,
+			     const struct scsi_address *at, char **device,
+			     const struct filesystem **ret, struct err *err)
+{
+	struct detection found;
+	int r;
+
+	if (d->encrypted) {
+		*ret = filesystem_of(d->filesystem);
+		r = load_filesystem(a, *ret, err);
+		return r < 0 ? r : encrypt(a, d, at, device, err);
+	}
+	r = detect(d, *device, &found, err);
+	if (r >= 0)
+		r = check_demand(d, &found, err);
+	if (r >= 0)
+		r = settle_filesystem(d, *device, found.found, ret, err);
+	if (r >= 0)
+		r = load_filesystem(a, *ret, err);
+	return r < 0 ? r : verify(a, d->mount_path, at, &found, device, err);
+}
+
+static CO int mount_device(struct agent *a, const struct gcs_mapped_disk *d,
+			   const struct scsi_address *at, char **device, struct err *err)
 {
 	const struct filesystem *fs = NULL;
 	_cleanup_free_ char *options = NULL;
-	int r = settle_filesystem(d, device, &fs, err);
+	int r = prepare_device(a, d, at, device, &fs, err);
 
-	if (r >= 0)
-		r = load_filesystem(a, fs, err);
 	if (r >= 0)
 		r = mount_options(a, d, fs, &options, err);
 	if (r >= 0)
-		r = mount_at(device, d->mount_path, fs->name, d->read_only ? MS_RDONLY : 0, options,
-			     err);
+		r = mount_at(*device, d->mount_path, fs->name, d->read_only ? MS_RDONLY : 0,
+			     options, err);
 	if (r < 0)
 		return r;
 	r = mount_propagation(d->mount_path, d->options, err);
@@ -251,6 +413,26 @@ static int mount_disk(struct agent *a, const struct gcs_mapped_disk *d, const ch
 	return r;
 }
 
+static CO int mount_disk(struct agent *a, const struct gcs_mapped_disk *d,
+			 const struct scsi_address *at, char **device, struct err *err)
+{
+	/* There may be some left of a Remove that failed. */
+	int r = dm_close(a->dm, d->mount_path, err);
+
+	if (r < 0)
+		return r;
+	r = mount_device(a, d, at, device, err);
+	if (r < 0) {
+		CO_SHIELD(ROLLBACK_USEC);
+		if (dm_corrupted(a->dm, d->mount_path))
+			err_wrap(err, r, "the layer does not match its hash tree");
+		dm_close(a->dm, d->mount_path, NULL);
+	}
+	return r;
+}
+
+/* ---- requests ---- */
+
 static struct scsi_address address_of(const struct gcs_mapped_disk *d)
 {
 	return (struct scsi_address){ .controller = d->controller,
@@ -258,15 +440,33 @@ static struct scsi_address address_of(const struct gcs_mapped_disk *d)
 				      .partition = d->partition };
 }
 
-static int check(const struct gcs_mapped_disk *d, struct err *err)
+static int check_path(const struct gcs_mapped_disk *d, struct err *err)
 {
-	if (d->encrypted)
-		return err_set(err, -ERR_UNIMPLEMENTED,
-			       "encrypted disks are not supported by this guest");
 	if (!str_empty(d->mount_path) && !mount_path_valid(d->mount_path))
 		return err_set(err, -ERR_INVALID, "MountPath '%s' is not a clean absolute path",
 			       d->mount_path);
 	return 0;
+}
+
+static int check(const struct gcs_mapped_disk *d, struct err *err)
+{
+	const struct filesystem *wanted = filesystem_of(d->filesystem);
+	bool mounted = !str_empty(d->mount_path) && !d->block_dev;
+
+	if (!str_empty(d->filesystem) && !wanted)
+		return err_set(err, -ERR_INVALID, "unsupported filesystem %s requested for device",
+			       d->filesystem);
+	if (d->ensure_filesystem && !wanted)
+		return err_set(err, -ERR_INVALID, "a filesystem is to be made, but none is named");
+	if (d->encrypted && (!d->ensure_filesystem || d->read_only || !mounted))
+		return err_set(err, -ERR_INVALID,
+			       "an encrypted disk has a key that is made with its filesystem: it "
+			       "must be mounted, writable, with EnsureFilesystem");
+	if (digest_demanded(d) && (!d->read_only || !mounted || !d->verity->superblock))
+		return err_set(err, -ERR_INVALID,
+			       "a root digest is demanded of a disk: it must be mounted, "
+			       "read-only, with SuperBlock");
+	return check_path(d, err);
 }
 
 int disk_add(struct agent *a, const struct gcs_mapped_disk *d, struct err *err)
@@ -278,7 +478,8 @@ int disk_add(struct agent *a, const struct gcs_mapped_disk *d, struct err *err)
 	if (r >= 0)
 		r = scsi_device(a->modules, &at, true, &device, err);
 	if (r >= 0 && !str_empty(d->mount_path))
-		r = d->block_dev ? add_block_device(d, device, err) : mount_disk(a, d, device, err);
+		r = d->block_dev ? add_block_device(d, device, err)
+				 : mount_disk(a, d, &at, &device, err);
 	return r < 0 ? err_wrap(err, r, "add disk %u:%u at '%s'", at.controller, at.lun,
 				d->mount_path ? d->mount_path : "")
 		     : 0;
@@ -286,7 +487,7 @@ int disk_add(struct agent *a, const struct gcs_mapped_disk *d, struct err *err)
 
 int disk_remove(struct agent *a, const struct gcs_mapped_disk *d, struct err *err)
 {
-	int r = check(d, err);
+	int r = check_path(d, err);
 
 	if (r < 0 || str_empty(d->mount_path))
 		return r;
@@ -295,5 +496,6 @@ int disk_remove(struct agent *a, const struct gcs_mapped_disk *d, struct err *er
 			return err_sys(err, -errno, "remove %s", d->mount_path);
 		return 0;
 	}
-	return mount_undo(d->mount_path, true, err);
+	r = mount_undo(d->mount_path, true, err);
+	return r < 0 ? r : dm_close(a->dm, d->mount_path, err);
 }

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "loop/co.h"
 
@@ -14,11 +15,14 @@ struct gcs_mapped_disk;
 /**
  * disk_add() - MappedVirtualDisk Add: wait for a disk, make its file system if asked for and
  * absent, mount it
+ *
+ * A read-only one that has a hash tree behind its file system is mounted through dm-verity, an
+ * encrypted one through dm-crypt, with a new key and a new file system.
  */
 CO int disk_add(struct agent *a, const struct gcs_mapped_disk *d, struct err *err);
 /**
- * disk_remove() - MappedVirtualDisk Remove: unmount; not mounted is success, a disk that has
- * vanished too
+ * disk_remove() - MappedVirtualDisk Remove: unmount, and close what the mount was made through, which
+ * the request need not say; not mounted is success, a disk that has vanished too
  */
 CO int disk_remove(struct agent *a, const struct gcs_mapped_disk *d, struct err *err);
 
@@ -31,5 +35,11 @@ enum { DISK_HEAD = 4096 };
  * Return: "ext4" (ext2 and ext3 too), "erofs", "xfs", "squashfs" or NULL
  */
 const char *disk_filesystem(const unsigned char *head, size_t len);
+
+/**
+ * disk_filesystem_size() - bytes of the disk that its file system takes, by the same first bytes; 0
+ * when they don't say
+ */
+uint64_t disk_filesystem_size(const unsigned char *head, size_t len);
 
 #endif

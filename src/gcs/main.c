@@ -12,6 +12,7 @@
 #include "gcs/boot.h"
 #include "gcs/bridge.h"
 #include "gcs/clock.h"
+#include "gcs/dm.h"
 #include "gcs/drivers.h"
 #include "gcs/entropy.h"
 #include "gcs/logport.h"
@@ -65,6 +66,7 @@ static int start(struct agent *a, const struct options *o, struct err *err)
 	}
 	a->shares = shares_new();
 	a->oom = oom_new();
+	a->dm = dm_new(NULL);
 	if (!a->test) {
 		entropy_start(a);
 		logport_start(a);

@@ -145,6 +145,8 @@ static int negotiate(struct guest *g, struct err *err)
 	strv_add(&extensions, GCS_EXT_CLOCK);
 	strv_add(&extensions, GCS_EXT_PCI);
 	strv_add(&extensions, GCS_EXT_SOCKETS);
+	strv_add(&extensions, GCS_EXT_VERITY);
+	strv_add(&extensions, GCS_EXT_ENCRYPTED);
 	request.extensions = extensions;
 	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table,
 		       &request, &gcs_negotiate_reply_table, &g->negotiated, err);

@@ -377,6 +377,15 @@ static const struct json_field scsi_device_fields[] = {
 const struct json_table gcs_scsi_device_table = TABLE("SCSIDevice", scsi_device_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_verity
+static const struct json_field verity_fields[] = {
+	FIELD("Ext4SizeInBytes", JSON_U64, data_bytes, OMIT),
+	FIELD("SuperBlock", JSON_BOOL, superblock, OMIT),
+	FIELD("RootDigest", JSON_STRING, root_digest, OMIT),
+};
+static const struct json_table verity_table = TABLE("VerityInfo", verity_fields);
+#undef STRUCT
+
 #define STRUCT struct gcs_mapped_disk
 static const struct json_field mapped_disk_fields[] = {
 	FIELD("MountPath", JSON_STRING, mount_path, OMIT),
@@ -389,6 +398,7 @@ static const struct json_field mapped_disk_fields[] = {
 	FIELD("BlockDev", JSON_BOOL, block_dev, OMIT),
 	FIELD("EnsureFilesystem", JSON_BOOL, ensure_filesystem, OMIT),
 	FIELD("Filesystem", JSON_STRING, filesystem, OMIT),
+	FIELD("VerityInfo", JSON_POINTER, verity, OMIT, .sub = &verity_table),
 	FIELD("Devices", JSON_ARRAY, devices, OMIT, .sub = &gcs_scsi_device_table,
 	      ITEMS(n_devices)),
 };

@@ -64,6 +64,8 @@ enum gcs_type {
 #define GCS_EXT_DEVICES "DiskDevices" /* MappedVirtualDisk.Devices */
 #define GCS_EXT_CLOCK "Clock" /* a resource of the UVM: the time of day */
 #define GCS_EXT_PCI "PCIPath" /* VPCIDevice.PCIPath, in a VM without VMBus */
+#define GCS_EXT_VERITY "VerityInfo" /* MappedVirtualDisk.VerityInfo is heeded */
+#define GCS_EXT_ENCRYPTED "EncryptedScratch" /* MappedVirtualDisk.Encrypted with any file system */
 #define GCS_EXT_SOCKETS "UnixSockets" /* a resource of the UVM: the host's unix sockets */
 
 /** gcs_response() - type of the response to a request type, known or not */
@@ -248,6 +250,14 @@ struct gcs_scsi_device {
 	uint8_t controller, lun;
 }; /* SCSIDevice */
 
+/* VerityInfo of a disk: hcsshim's names for what is demanded of it; what else it has is not read */
+struct gcs_verity {
+	uint64_t
+		data_bytes; /* Ext4SizeInBytes: where the superblock lies, 0 behind the file system */
+	bool superblock; /* SuperBlock: there is one */
+	char *root_digest; /* RootDigest, in hex; nothing is demanded without one */
+};
+
 struct gcs_mapped_disk { /* MappedVirtualDisk */
 	char *mount_path;
 	uint8_t lun;
@@ -259,6 +269,7 @@ struct gcs_mapped_disk { /* MappedVirtualDisk */
 	bool block_dev;
 	bool ensure_filesystem;
 	char *filesystem;
+	struct gcs_verity *verity; /* from our host: GCS_EXT_VERITY */
 	struct gcs_scsi_device *devices; /* ours: more disks that the file system spans, in order */
 	size_t n_devices;
 };

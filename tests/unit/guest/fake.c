@@ -343,7 +343,8 @@ int fake_boot_with(const char *caps)
 				  "{\"ContainerId\":\"" NULL_ID "\",\"ActivityId\":\"" NULL_ID
 				  "\",\"MinimumVersion\":4,\"MaximumVersion\":4,"
 				  "\"LcowExtensions\":[\"OomEvents\",\"CgroupMetrics\",\"Freezer\","
-				  "\"DiskDevices\",\"Clock\",\"PCIPath\",\"UnixSockets\"]}");
+				  "\"DiskDevices\",\"Clock\",\"PCIPath\",\"UnixSockets\","
+				  "\"VerityInfo\",\"EncryptedScratch\"]}");
 
 	ck_assert_uint_eq(id, 0);
 	fake_answer(fd, GCS_NEGOTIATE, id, fields);

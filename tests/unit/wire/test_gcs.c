@@ -276,6 +276,11 @@ START_TEST(settings_leave_out_zeroes)
 			       .devices = (struct gcs_scsi_device[]){ { 0, 1 }, { 2, 0 } },
 			       .n_devices = 2 },
 		       "{\"Devices\":[{\"Lun\":1},{\"Controller\":2}]}");
+	assert_encodes(&gcs_mapped_disk_table,
+		       &(struct gcs_mapped_disk){
+			       .lun = 1, .verity = &(struct gcs_verity){ 4096, true, share } },
+		       "{\"Lun\":1,\"VerityInfo\":{\"Ext4SizeInBytes\":4096,\"SuperBlock\":true,"
+		       "\"RootDigest\":\"0\"}}");
 	assert_encodes(&gcs_mapped_disk_table, &(struct gcs_mapped_disk){ .partition = UINT64_MAX },
 		       "{\"Partition\":18446744073709551615}");
 	assert_encodes(&gcs_scsi_device_table, &(struct gcs_scsi_device){ .lun = 3 },
