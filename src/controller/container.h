@@ -81,6 +81,8 @@ extern const struct container_ops container_guest_ops;
  *		<work_dir>/<id>/rootfs
  * @scratch_dir: host directory for scratch images (on disk): <scratch_dir>/<id>.img
  * @scratch_bytes: size of a new scratch image, unless the container asks for another
+ * @encrypt_scratch: what containers write to their root file systems is encrypted in the guest, or
+ *		they are not created
  * @namespace, @run_dir: for logging drivers, see struct logger_env
  */
 struct container_env {
@@ -95,6 +97,7 @@ struct container_env {
 	const char *work_dir;
 	const char *scratch_dir;
 	uint64_t scratch_bytes;
+	bool encrypt_scratch;
 	enum rootfs_upper upper;
 	const char *namespace;
 	const char *run_dir;

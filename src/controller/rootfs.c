@@ -102,14 +102,16 @@ static CO int map_scratch(struct rootfs *r, const struct container_env *env, con
 {
 	_cleanup_free_ char *image = str_printf("%s/%s.img", env->scratch_dir, id);
 	const char *path;
-	int k = host_make_scratch(image, r->scratch_bytes, err);
+	int k = host_make_scratch(image, r->scratch_bytes, env->encrypt_scratch, err);
 
 	if (k < 0)
 		return k;
 	r->scratch_image = TAKE_PTR(image);
 
 	struct scsi_disk disk = { .path = r->scratch_image };
-	struct scsi_mount mount = { .ensure_filesystem = true, .filesystem = "ext4" };
+	struct scsi_mount mount = { .ensure_filesystem = true,
+				    .encrypted = env->encrypt_scratch,
+				    .filesystem = "ext4" };
 
 	k = scsi_reserve(env->scsi, &disk, &mount, r->scratch, err);
 	if (k >= 0)
@@ -231,6 +233,9 @@ static int reserve_disk(struct rootfs *r, const struct container_env *env,
 		.read_only = d->read_only,
 		.filesystem = d->filesystem,
 		.ensure_filesystem = d->ensure_filesystem,
+		.encrypted = d->ensure_filesystem && env->encrypt_scratch,
+		.root_digest = d->root_digest,
+		.hash_offset = d->hash_offset,
 		.options = d->read_only ? ro_options : NULL,
 	};
 	_cleanup_strv_ char **devices = NULL;
@@ -333,12 +338,34 @@ static CO int prepare_disks(struct rootfs *r, const struct container_env *env, c
 
 /* ---- all forms ---- */
 
+/* Only disks that are scratch, and can be made anew with a key of their own, can be encrypted. */
+static int check_encrypted(const struct container_env *env, const struct rootfs_plan *plan,
+			   struct err *err)
+{
+	const char *where = NULL;
+
+	if (plan->form == PLAN_DISKS) {
+		if (plan->root || (plan->writable && !plan->per_container))
+			where = "an image that is not scratch";
+	} else if (env->upper == ROOTFS_UPPER_HOST && !plan->read_only) {
+		where = "a directory of the host";
+	}
+	if (!env->encrypt_scratch || !where)
+		return 0;
+	return err_set(err, -ERR_STATE,
+		       "scratch is to be encrypted, but this rootfs would be written to %s, which "
+		       "cannot be",
+		       where);
+}
+
 CO int rootfs_prepare(struct rootfs *r, const struct container_env *env, const char *id,
 		      const char *pod, const struct container_request *request, struct err *err)
 {
 	_cleanup_plan_ struct rootfs_plan plan = { 0 };
 	int k = plan_read(request, env->upper, &plan, err);
 
+	if (k >= 0)
+		k = check_encrypted(env, &plan, err);
 	if (k < 0)
 		return k;
 	r->read_only = plan.read_only;

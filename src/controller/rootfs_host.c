@@ -227,7 +227,7 @@ int host_check_raw(const char *path, struct err *err)
 		       path);
 }
 
-CO int host_make_scratch(const char *path, uint64_t bytes, struct err *err)
+CO int host_make_scratch(const char *path, uint64_t bytes, bool blank, struct err *err)
 {
 	const char *const argv[] = { "mkfs.ext4",
 				     "-q",
@@ -243,7 +243,7 @@ CO int host_make_scratch(const char *path, uint64_t bytes, struct err *err)
 	struct err mkfs = { 0 };
 	int r = make_sparse(path, bytes, 0600, err);
 
-	if (r < 0)
+	if (r < 0 || blank)
 		return r;
 	r = child_run(argv, NULL, NULL, &mkfs);
 	if (r == -ETIMEDOUT || r == -ECANCELED) {

@@ -2,6 +2,7 @@
 #ifndef LCOW_CONTROLLER_ROOTFS_HOST_H
 #define LCOW_CONTROLLER_ROOTFS_HOST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,12 +48,11 @@ int host_check_raw(const char *path, struct err *err);
 
 /**
  * host_make_scratch() - make a new sparse image for a scratch disk
- *
- * Formatted here where the host can: that is much quicker than in the guest, which formats what it
- * finds unformatted.
+ * @blank:	leave it so, for the guest. Otherwise it is formatted here where the host can: that is
+ *		much quicker than in the guest, which formats what it finds unformatted
  *
  * Return: 0; -EEXIST when there is one of that name; negative errno, then there is none
  */
-CO int host_make_scratch(const char *path, uint64_t bytes, struct err *err);
+CO int host_make_scratch(const char *path, uint64_t bytes, bool blank, struct err *err);
 
 #endif

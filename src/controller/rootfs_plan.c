@@ -7,11 +7,13 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "controller/layer_verity.h"
 #include "controller/lcow_layers.h"
 #include "controller/mount_chain.h"
 
 #define CONTAINERD_OPTION "X-containerd."
 #define MKDIR_OPTION CONTAINERD_OPTION "mkdir.path="
+#define VERITY_OPTION CONTAINERD_OPTION "dmverity="
 #define MKFS_OPTION CONTAINERD_OPTION "mkfs."
 
 /* ---- the plan ---- */
@@ -27,6 +29,7 @@ static void disk_free(struct plan_disk *d)
 {
 	free(d->source);
 	strv_free(d->devices);
+	free(d->root_digest);
 	free(d->mkfs.uuid);
 }
 
@@ -176,12 +179,22 @@ static int read_image_options(const struct entry *e, struct plan_disk *d, struct
 				return err_set(err, -ERR_INVALID,
 					       "rootfs mount option %s of a %s image", *o, e->type);
 			strv_add(&d->devices, *o + 7);
+		} else if (str_starts(*o, VERITY_OPTION)) {
+			int k = layer_verity_read(*o + strlen(VERITY_OPTION), e->source,
+						  &d->root_digest, &d->hash_offset, err);
+
+			if (k < 0)
+				return k;
 		} else if (str_starts(*o, CONTAINERD_OPTION) &&
 			   (!(e->prefixes & CHAIN_MKFS) || !str_starts(*o, MKFS_OPTION))) {
 			return err_set(err, -ERR_INVALID, "rootfs mount option %s is not supported",
 				       *o);
 		}
 	}
+	if (d->root_digest && !d->read_only)
+		return err_set(err, -ERR_INVALID,
+			       "rootfs image %s: a layer with a dm-verity hash tree is read-only",
+			       e->source);
 	return e->prefixes & CHAIN_MKFS ? read_mkfs(e, &d->mkfs, err) : 0;
 }
 
@@ -424,6 +437,20 @@ static int read_list(const struct container_request *q, enum rootfs_upper upper,
 	return 0;
 }
 
+/* The host checks no hash trees. */
+static int check_verified(const struct rootfs_plan *p, struct err *err)
+{
+	for (size_t i = 0; i < p->n_disks && p->form == PLAN_HOST; i++) {
+		if (p->disks[i].root_digest)
+			return err_set(err, -ERR_INVALID,
+				       "rootfs image %s: its dm-verity hash tree is checked in the "
+				       "VM only, but with a directory of the host among the layers "
+				       "the host would mount it",
+				       p->disks[i].source);
+	}
+	return 0;
+}
+
 int plan_read(const struct container_request *request, enum rootfs_upper upper,
 	      struct rootfs_plan *ret, struct err *err)
 {
@@ -438,6 +465,8 @@ int plan_read(const struct container_request *request, enum rootfs_upper upper,
 		k = lcow_layers_read(request, &p, err);
 	else
 		k = read_list(request, upper, &p, &points, err);
+	if (k >= 0)
+		k = check_verified(&p, err);
 	if (k < 0)
 		return k;
 	*ret = p;

@@ -41,6 +41,7 @@ struct plan_mkfs {
  * @partition:	0 is the whole disk
  * @ensure_filesystem: the guest makes a file system where there is none
  * @devices:	further images that the file system spans, in the order of its device table
+ * @root_digest, @hash_offset: as in struct scsi_mount
  */
 struct plan_disk {
 	char *source;
@@ -49,6 +50,8 @@ struct plan_disk {
 	bool read_only;
 	bool ensure_filesystem;
 	char **devices;
+	char *root_digest;
+	uint64_t hash_offset;
 	struct plan_mkfs mkfs;
 };
 
@@ -87,7 +90,7 @@ struct rootfs_plan {
  * @ret:	free with plan_free()
  *
  * Looks at the host only to see whether the upper directory of a chain of disks has something in
- * it: then the chain has to be mounted there.
+ * it: then the chain has to be mounted there; and to read what is said of layers' hash trees.
  *
  * Return: 0; -ERR_INVALID naming what is not understood; -ERR_STATE for hcsshim's forms when they
  * are incomplete

@@ -60,14 +60,22 @@ static CO int scsi_detach(void *ctx, unsigned controller, unsigned lun, struct e
 
 static CO int scsi_mount_disk(void *ctx, const struct gcs_mapped_disk *disk, struct err *err)
 {
+	static char xfs[] = "xfs";
+	struct gcs_mapped_disk request = *disk;
 	struct vm_devices *d = ctx;
 
 	if (disk->n_devices > 0 && !guest_has(d->guest, GCS_EXT_DEVICES))
 		return err_set(err, -ERR_UNIMPLEMENTED,
 			       "the VM's agent cannot mount a file system that spans several "
 			       "disks");
+	if (disk->verity && !guest_has(d->guest, GCS_EXT_VERITY))
+		return err_set(err, -ERR_UNIMPLEMENTED,
+			       "the VM's agent cannot be told which root digest a layer must have");
+	/* hcsshim's agent encrypts with integrity: mkfs.ext4 would read what was never written. */
+	if (disk->encrypted && !guest_has(d->guest, GCS_EXT_ENCRYPTED))
+		request.filesystem = xfs;
 	return guest_modify(d->guest, NULL, "Add", "MappedVirtualDisk", &gcs_mapped_disk_table,
-			    disk, err);
+			    &request, err);
 }
 
 static CO int scsi_unmount_disk(void *ctx, const struct gcs_mapped_disk *disk, struct err *err)

@@ -19,6 +19,7 @@
 #define A_IOPS "io.microsoft.virtualmachine.storageqos.iopsmaximum"
 #define A_BANDWIDTH "io.microsoft.virtualmachine.storageqos.bandwidthmaximum"
 #define A_DENY_WRITABLE "io.microsoft.virtualmachine.fileshares.disablewritable"
+#define A_ENCRYPTED "io.microsoft.virtualmachine.storage.scratch.encrypted"
 
 static int number(struct json_object *annotations, const char *name, uint64_t *ret, struct err *err)
 {
@@ -56,6 +57,17 @@ static void deny_writable_shares(struct service *s, const char *text)
 	s->deny_writable_shares = s->options->deny_writable_shares || deny;
 }
 
+/* Who asks for it in words that cannot be read does not get plain text. */
+static int encrypt_scratch(struct service *s, const char *text, struct err *err)
+{
+	s->env.encrypt_scratch = false;
+	if (text && str_bool(text, &s->env.encrypt_scratch) < 0)
+		return err_set(err, -ERR_INVALID,
+			       "annotation " A_ENCRYPTED ": \"%s\" is neither true nor false",
+			       text);
+	return 0;
+}
+
 int service_read_annotations(struct service *s, struct json_object *annotations,
 			     struct vm_config *cfg, struct err *err)
 {
@@ -66,7 +78,9 @@ int service_read_annotations(struct service *s, struct json_object *annotations,
 	deny_writable_shares(s, json_get_str(annotations, A_DENY_WRITABLE));
 	storage_limit(annotations, A_IOPS, &cfg->storage_iops);
 	storage_limit(annotations, A_BANDWIDTH, &cfg->storage_bandwidth);
-	r = number(annotations, A_MEMORY, &cfg->memory_mb, err);
+	r = encrypt_scratch(s, json_get_str(annotations, A_ENCRYPTED), err);
+	if (r >= 0)
+		r = number(annotations, A_MEMORY, &cfg->memory_mb, err);
 	if (r >= 0)
 		r = number(annotations, A_CPUS, &cpus, err);
 	if (r < 0)

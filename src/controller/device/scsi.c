@@ -59,6 +59,7 @@ struct mount {
 	bool attach_only;
 	char *filesystem;
 	char **options;
+	struct gcs_verity verity;
 	struct gcs_scsi_device *devices;
 	size_t n_devices;
 	char *guest_path;
@@ -81,6 +82,7 @@ static void mount_free(struct mount *m)
 	list_remove(&m->link);
 	free(m->filesystem);
 	strv_free(m->options);
+	free(m->verity.root_digest);
 	free(m->devices);
 	free(m->guest_path);
 	free(m);
@@ -173,6 +175,8 @@ static bool same_settings(const struct scsi *s, const struct mount *m,
 {
 	return m->read_only == want->read_only && m->encrypted == want->encrypted &&
 	       m->ensure_filesystem == want->ensure_filesystem && m->block_dev == want->block_dev &&
+	       str_eq(m->verity.root_digest, want->root_digest) &&
+	       m->verity.data_bytes == want->hash_offset &&
 	       str_eq(m->filesystem, want->filesystem) && same_options(m->options, want->options) &&
 	       same_devices(s, m, want->devices);
 }
@@ -200,6 +204,9 @@ static struct mount *new_mount(const struct scsi *s, struct disk *d, const struc
 	m->block_dev = want->block_dev;
 	m->filesystem = mem_strdup(want->filesystem);
 	m->options = strv_copy(want->options);
+	m->verity.root_digest = mem_strdup(want->root_digest);
+	m->verity.data_bytes = want->hash_offset;
+	m->verity.superblock = true;
 	m->attach_only = want->attach_only;
 	m->devices = mem_new0(strv_len(want->devices) + 1, sizeof(*m->devices));
 	for (char *const *id = want->devices; id && *id; id++) {
@@ -215,7 +222,7 @@ static struct mount *new_mount(const struct scsi *s, struct disk *d, const struc
 }
 
 /* The request for mounting and unmounting borrows from the mount. */
-static struct gcs_mapped_disk request_of(const struct mount *m)
+static struct gcs_mapped_disk request_of(struct mount *m)
 {
 	return (struct gcs_mapped_disk){
 		.mount_path = m->guest_path,
@@ -228,6 +235,7 @@ static struct gcs_mapped_disk request_of(const struct mount *m)
 		.block_dev = m->block_dev,
 		.ensure_filesystem = m->ensure_filesystem,
 		.filesystem = m->filesystem,
+		.verity = m->verity.root_digest ? &m->verity : NULL,
 		.devices = m->devices,
 		.n_devices = m->n_devices,
 	};

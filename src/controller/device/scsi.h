@@ -52,6 +52,9 @@ struct scsi_disk {
  * @block_dev:	a device node instead of a mount
  * @attach_only: no mount at all, beside those that there may be: for a disk that another one's file
  *		system spans
+ * @root_digest: SHA-256 in hex that the guest must find for the disk's dm-verity hash tree; NULL to
+ *		demand none
+ * @hash_offset: where the superblock of the tree must be, in bytes; 0 behind the file system
  * @devices:	NULL-terminated reservations of such disks, in the order of the file system's device
  *		table; they must be mapped before this one, and unmapped after it
  */
@@ -63,6 +66,8 @@ struct scsi_mount {
 	bool block_dev;
 	bool attach_only;
 	const char *filesystem;
+	const char *root_digest;
+	uint64_t hash_offset;
 	char *const *options;
 	char *const *devices;
 };

@@ -81,6 +81,11 @@ static CO int fake_mount_disk(void *ctx, const struct gcs_mapped_disk *d, struct
 
 	for (size_t i = 0; i < d->n_devices; i++)
 		buf_addf(&over, " over %u:%u", d->devices[i].controller, d->devices[i].lun);
+	if (d->encrypted)
+		buf_addf(&over, " encrypted %s", d->filesystem);
+	if (d->verity)
+		buf_addf(&over, " digest %.8s at %u", d->verity->root_digest,
+			 (unsigned)d->verity->data_bytes);
 	return fake_call(&vm.f, err, "%s %u:%u%s%s%s%.*s", d->mount_path ? "mount" : "await",
 			 d->controller, d->lun, d->read_only ? " ro" : "",
 			 d->block_dev ? " blockdev" : "", d->ensure_filesystem ? " ensure" : "",

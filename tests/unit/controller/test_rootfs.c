@@ -248,6 +248,63 @@ START_TEST(two_containers_of_a_vm_share_a_writable_image)
 }
 END_TEST
 
+/* ---- encrypted scratch ---- */
+
+START_TEST(scratch_that_is_to_be_encrypted_is_left_blank_for_the_guest)
+{
+	struct stat st;
+
+	vm.env.encrypt_scratch = true;
+	set_root("rootfs");
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f), "attach 0:0 c1.img rw;"
+							"mount 0:0 ensure encrypted ext4;"));
+	ck_assert_int_eq(stat(rootfs.scratch_image, &st), 0);
+	ck_assert_int_eq(st.st_blocks, 0);
+	release_all();
+}
+END_TEST
+
+/* _i: all that would be written to what is not scratch, then what would not. */
+static const struct {
+	const char *type, *option;
+	bool upper_host;
+	const char *refused;
+} encryptable[] = {
+	{ "ext4", "rw", false, "an image that is not scratch" },
+	{ "xfs", NULL, false, "an image that is not scratch" },
+	{ "bind", "rw", true, "a directory of the host" },
+	{ "overlay", "index=off", true, "a directory of the host" },
+	{ NULL, NULL, true, "a directory of the host" },
+	{ "ext4", "ro", false, NULL },
+	{ "ext4", "ro", true, NULL },
+	{ NULL, NULL, false, NULL },
+};
+
+START_TEST(what_cannot_be_encrypted_is_refused_before_anything_is_done)
+{
+	_cleanup_free_ char *image = make_image("image");
+
+	vm.env.encrypt_scratch = true;
+	vm.env.upper = encryptable[_i].upper_host ? ROOTFS_UPPER_HOST : ROOTFS_UPPER_GUEST;
+	if (encryptable[_i].type) {
+		set_mount(encryptable[_i].type, image);
+		if (encryptable[_i].option)
+			add_option(encryptable[_i].option);
+	} else {
+		set_root("rootfs");
+	}
+	if (encryptable[_i].refused) {
+		ck_assert_int_eq(run(prepare), -ERR_STATE);
+		ck_assert_msg(strstr(err.text, encryptable[_i].refused), "%s", err.text);
+		ck_assert_str_eq(fake_calls(&vm.f), "");
+	} else {
+		ck_assert_msg(run(prepare) == 0, "%s", err.text);
+	}
+	release_all();
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static const struct {
@@ -330,6 +387,47 @@ START_TEST(a_chain_is_disks_that_the_guest_stacks)
 			 "take apart /run/gcs/pods/p1/c1/rootfs;unmount 0:0;eject 0:0;detach 0:0;"
 			 "unmount 0:1;eject 0:1;detach 0:1;unmount 0:2;eject 0:2;detach 0:2;");
 	fake_nothing_reserved();
+}
+END_TEST
+
+START_TEST(a_writable_layer_of_the_client_s_cannot_be_encrypted)
+{
+	vm.env.encrypt_scratch = true;
+	set_chain(true);
+	ck_assert_int_eq(run(prepare), -ERR_STATE);
+	ck_assert_ptr_nonnull(strstr(err.text, "an image that is not scratch"));
+	set_chain(false);
+	ck_assert_int_eq(run(prepare), 0);
+	ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f), "mount 0:3 ensure encrypted ext4;"));
+	release_all();
+}
+END_TEST
+
+#define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+/* _i: with the layers in the guest, and with them on the host, which checks nothing. */
+START_TEST(a_layer_s_root_digest_is_demanded_of_the_guest)
+{
+	_cleanup_free_ char *option = NULL;
+
+	set_chain(false);
+	fake_file("meta", "{\"roothash\":\"" DIGEST "\",\"hashoffset\":8192}");
+	option = str_printf("X-containerd.dmverity=%s/meta", vm.dir);
+	add_option(option);
+	chain_mounts[1].options = options;
+	if (_i) {
+		strv_free((char **)(uintptr_t)chain_mounts[3].options);
+		chain_mounts[3].options =
+			options_with((const char *const[]){ "lowerdir={{ mount 1 }}:/bin", NULL });
+		ck_assert_int_eq(run(prepare), -ERR_INVALID);
+		ck_assert_ptr_nonnull(strstr(err.text, "hash tree is checked in the VM only"));
+	} else {
+		ck_assert_int_eq(run(prepare), 0);
+		ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f),
+					     "mount 0:1 ro digest 01234567 at 8192;"
+					     "attach 0:2 1.erofs ro;mount 0:2 ro;"));
+	}
+	release_all();
 }
 END_TEST
 
@@ -525,8 +623,15 @@ START_TEST(a_file_system_over_several_disks_is_mounted_after_them_and_goes_befor
 }
 END_TEST
 
+/* _i: and with scratch encrypted. */
 START_TEST(hcsshims_layers_share_their_scratch_between_containers)
 {
+	_cleanup_free_ char *expected =
+		str_printf("attach 0:0 image ro;mount 0:0 ro;mount 0:0 ro;"
+			   "attach 0:1 scratch.vhdx rw;mount 0:1 ensure%s;"
+			   "combine /run/mounts/scsi/0_0_2:/run/mounts/scsi/0_0_1 at "
+			   "/run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;",
+			   _i ? " encrypted ext4" : "");
 	_cleanup_free_ char *layer = make_image("image"), *scratch = make_image("scratch.vhdx");
 	_cleanup_free_ char *link = str_printf("%s/link.vhdx", vm.dir);
 
@@ -536,12 +641,9 @@ START_TEST(hcsshims_layers_share_their_scratch_between_containers)
 	options[1] = str_printf("parent-partitioned-layers=[{\"Path\":\"%s\",\"Partition\":2},"
 				"{\"Path\":\"%s\",\"Partition\":1}]",
 				layer, layer);
+	vm.env.encrypt_scratch = _i;
 	ck_assert_int_eq(run(prepare), 0);
-	ck_assert_str_eq(fake_calls(&vm.f),
-			 "attach 0:0 image ro;mount 0:0 ro;mount 0:0 ro;"
-			 "attach 0:1 scratch.vhdx rw;mount 0:1 ensure;"
-			 "combine /run/mounts/scsi/0_0_2:/run/mounts/scsi/0_0_1 at "
-			 "/run/gcs/pods/p1/c1/rootfs on /run/mounts/scsi/0_1_0/scratch/p1/c1;");
+	ck_assert_str_eq(fake_calls(&vm.f), expected);
 	ck_assert(rootfs.scratch_is_own);
 	release_all();
 	ck_assert(fake_exists("scratch.vhdx"));
@@ -911,6 +1013,11 @@ int main(void)
 			    ARRAY_SIZE(images));
 	tcase_add_test(t, two_containers_of_a_vm_share_a_writable_image);
 	tcase_add_loop_test(t, other_forms_are_refused_by_name, 0, ARRAY_SIZE(refused));
+	tcase_add_test(t, scratch_that_is_to_be_encrypted_is_left_blank_for_the_guest);
+	tcase_add_loop_test(t, what_cannot_be_encrypted_is_refused_before_anything_is_done, 0,
+			    ARRAY_SIZE(encryptable));
+	tcase_add_test(t, a_writable_layer_of_the_client_s_cannot_be_encrypted);
+	tcase_add_loop_test(t, a_layer_s_root_digest_is_demanded_of_the_guest, 0, 2);
 	tcase_add_test(t, a_chain_is_disks_that_the_guest_stacks);
 	tcase_add_test(t, layers_are_attached_and_detached_at_the_same_time);
 	tcase_add_loop_test(t, disks_stay_as_long_as_a_file_system_that_spans_them, 0, 3);
@@ -924,7 +1031,7 @@ int main(void)
 	tcase_add_loop_test(
 		t, a_file_system_over_several_disks_is_mounted_after_them_and_goes_before_them, 0,
 		10);
-	tcase_add_test(t, hcsshims_layers_share_their_scratch_between_containers);
+	tcase_add_loop_test(t, hcsshims_layers_share_their_scratch_between_containers, 0, 2);
 	tcase_add_test(t, a_vhdx_scratch_is_not_formatted);
 	tcase_add_test(t, an_image_to_be_made_is_made_once);
 	tcase_add_test(t, an_image_that_cannot_be_made_leaves_no_file);

@@ -45,6 +45,24 @@ START_TEST(a_guest_that_cannot_span_disks_is_not_asked_to)
 }
 END_TEST
 
+static CO void mount_demanding(void *arg)
+{
+	struct gcs_verity verity = { .root_digest = (char[]){ "abc" } };
+	struct gcs_mapped_disk disk = { .verity = &verity };
+
+	*(int *)arg = vm_devices_scsi_ops.mount(&devices, &disk, &err);
+}
+
+START_TEST(a_guest_that_does_not_heed_a_root_digest_is_given_no_layer_that_needs_one)
+{
+	int r = 1;
+
+	in_coroutine(mount_demanding, &r);
+	ck_assert_int_eq(r, -ERR_UNIMPLEMENTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "root digest"));
+}
+END_TEST
+
 static CO void set_clock(void *arg)
 {
 	*(int *)arg = vm_devices_set_clock(&devices, 1, &err);
@@ -80,6 +98,8 @@ int main(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_guest_that_cannot_span_disks_is_not_asked_to);
+	tcase_add_test(t,
+		       a_guest_that_does_not_heed_a_root_digest_is_given_no_layer_that_needs_one);
 	tcase_add_test(t, a_guest_that_keeps_its_own_time_is_not_told_it);
 	tcase_add_test(t, a_guest_that_cannot_relay_sockets_is_given_none);
 	suite_add_tcase(s, t);

@@ -207,6 +207,30 @@ START_TEST(an_annotation_may_deny_writable_shares)
 }
 END_TEST
 
+#define ENCRYPTED "io.microsoft.virtualmachine.storage.scratch.encrypted"
+
+static const struct {
+	const char *value;
+	int code;
+	bool encrypted;
+} encryptions[] = {
+	{ "true", 0, true },       { "1", 0, true },     { "false", 0, false },
+	{ "maybe", -ERR_INVALID }, { "", -ERR_INVALID }, { NULL, 0, false },
+};
+
+START_TEST(an_annotation_may_ask_for_encrypted_scratch_in_words_that_can_be_read)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "{\"annotations\":{\"%s\":\"%s\"}}",
+		 encryptions[_i].value ? ENCRYPTED : "other",
+		 encryptions[_i].value ? encryptions[_i].value : "");
+	fake_file("bundle/config.json", text);
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), encryptions[_i].code);
+	ck_assert(s->env.encrypt_scratch == encryptions[_i].encrypted);
+}
+END_TEST
+
 START_TEST(options_are_a_pod_s_configuration_or_anybody_s)
 {
 	static const char name[] = "runtime.v1.PodSandboxConfig";
@@ -578,6 +602,9 @@ static void add_tests(TCase *t)
 {
 	tcase_add_test(t, a_sandbox_is_created_once_whatever_its_name);
 	tcase_add_test(t, a_create_that_fails_can_be_repeated);
+	tcase_add_loop_test(t,
+			    an_annotation_may_ask_for_encrypted_scratch_in_words_that_can_be_read,
+			    0, ARRAY_SIZE(encryptions));
 	tcase_add_loop_test(t, an_annotation_may_deny_writable_shares, 0, ARRAY_SIZE(denials));
 	tcase_add_test(t, options_are_a_pod_s_configuration_or_anybody_s);
 	tcase_add_test(t, a_pod_s_configuration_is_taken);

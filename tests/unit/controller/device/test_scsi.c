@@ -32,13 +32,19 @@ static CO int on_mount(void *ctx, const struct gcs_mapped_disk *d, struct err *e
 
 	for (size_t i = 0; i < d->n_devices; i++)
 		buf_addf(&over, " over %u:%u", d->devices[i].controller, d->devices[i].lun);
+	if (d->encrypted)
+		buf_addf(&over, " encrypted %s", d->filesystem);
+	if (d->verity)
+		buf_addf(&over, " digest %s at %llu", d->verity->root_digest,
+			 (unsigned long long)d->verity->data_bytes);
 	return fake_call(ctx, err, "mount %s%.*s", d->mount_path ? d->mount_path : "nowhere",
 			 (int)over.len, over.data);
 }
 
 static CO int on_unmount(void *ctx, const struct gcs_mapped_disk *d, struct err *err)
 {
-	return fake_call(ctx, err, "unmount %s", d->mount_path ? d->mount_path : "nowhere");
+	return fake_call(ctx, err, "unmount %s%s", d->mount_path ? d->mount_path : "nowhere",
+			 d->encrypted ? " encrypted" : "");
 }
 
 static CO int on_eject(void *ctx, unsigned controller, unsigned lun, struct err *err)
@@ -186,12 +192,49 @@ START_TEST(other_settings_for_the_same_partition_are_refused)
 {
 	struct use a = { .path = disks[0] };
 	struct scsi_disk disk = { .path = disks[0] };
-	struct scsi_mount mount = { .filesystem = "xfs" };
+	const struct scsi_mount mounts[] = { { .filesystem = "xfs" },
+					     { .encrypted = true },
+					     { .root_digest = "abc" },
+					     { .hash_offset = 4096 } };
 	char id[UUID_LEN + 1];
 
 	reserve(&a);
-	ck_assert_int_eq(scsi_reserve(scsi, &disk, &mount, id, NULL), -ERR_STATE);
+	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++)
+		ck_assert_int_eq(scsi_reserve(scsi, &disk, &mounts[i], id, NULL), -ERR_STATE);
 	in_coroutine(unmap, &a);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(what_is_encrypted_or_checked_reaches_the_guest)
+{
+	struct use a = { .path = disks[0] }, b = { .path = disks[1], .read_only = true };
+	struct scsi_disk scratch = { .path = disks[0] };
+	struct scsi_disk layer = { .path = disks[1], .read_only = true };
+	struct scsi_mount encrypted = { .encrypted = true,
+					.ensure_filesystem = true,
+					.filesystem = "ext4" };
+	struct scsi_mount checked = { .read_only = true,
+				      .root_digest = "abc",
+				      .hash_offset = 8192 };
+
+	ck_assert_int_eq(scsi_reserve(scsi, &scratch, &encrypted, a.id, NULL), 0);
+	ck_assert_int_eq(scsi_reserve(scsi, &layer, &checked, b.id, NULL), 0);
+	in_coroutine(map, &a);
+	in_coroutine(map, &b);
+	ck_assert_str_eq(fake_calls(&f),
+			 "attach 0:0;mount /run/mounts/scsi/0_0_0 encrypted ext4;"
+			 "attach 0:1 ro;mount /run/mounts/scsi/0_1_0 digest abc at 8192;");
+	/* The guest could not close what it was made through: the disk stays for another try. */
+	f.fail_at = f.n_calls + 1;
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, -EIO);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0 encrypted;");
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0 encrypted;"
+					 "eject 0:0;detach 0:0;");
+	in_coroutine(unmap, &b);
 	ck_assert_uint_eq(scsi_in_use(scsi), 0);
 }
 END_TEST
@@ -522,6 +565,7 @@ int main(void)
 	tcase_add_test(t, partitions_of_a_disk_share_the_disk_only);
 	tcase_add_test(t, read_only_and_writable_are_two_disks);
 	tcase_add_test(t, other_settings_for_the_same_partition_are_refused);
+	tcase_add_test(t, what_is_encrypted_or_checked_reaches_the_guest);
 	tcase_add_test(t, what_is_no_disk_is_refused);
 	tcase_add_test(t, a_reservation_that_was_never_mapped_frees_its_slot);
 	tcase_add_test(t, a_failed_attach_refuses_others_and_drains);
