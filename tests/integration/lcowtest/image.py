@@ -86,11 +86,11 @@ def tree(path):
     return path
 
 
-def ext4(path, root=None, megabytes=64):
+def ext4(path, root=None, megabytes=64, *options):
     """An image of a tree, or an empty one."""
     with open(path, 'wb') as f:
         f.truncate(megabytes << 20)
-    subprocess.run(['mkfs.ext4', '-q', '-F', *(('-d', root) if root else ()), path], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(['mkfs.ext4', '-q', '-F', *options, *(('-d', root) if root else ()), path], check=True, stdin=subprocess.DEVNULL)
     return path
 
 
