@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -186,24 +185,11 @@ static int vsock_connect(uint32_t port, int *ret_fd)
 	struct sockaddr_vm addr = { .svm_family = AF_VSOCK,
 				    .svm_cid = VMADDR_CID_HOST,
 				    .svm_port = port };
-	socklen_t len = sizeof(int);
-	int r, soerr = 0;
+	int r = fd < 0 ? -errno : co_connect(fd, (struct sockaddr *)&addr, sizeof(addr));
 
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-		if (errno != EINPROGRESS)
-			return -errno;
-		r = co_wait_fd(fd, EPOLLOUT);
-		if (r < 0)
-			return r;
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &soerr, &len) < 0)
-			return -errno;
-		if (soerr)
-			return -soerr;
-	}
-	*ret_fd = TAKE_FD(fd);
-	return 0;
+	if (r >= 0)
+		*ret_fd = TAKE_FD(fd);
+	return r;
 }
 
 int transport_dial(struct transport *t, uint32_t port, int *ret_fd, struct err *err)

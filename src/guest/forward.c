@@ -18,23 +18,14 @@ enum { DIAL_USEC = 10000000, RETRY_USEC = 5000 };
 /**
  * struct guest_forward - shared by its owner and by what serves a new connection
  * @port:	NULL once it was freed
- * @room:	set when a connection has ended
  * @told:	that the socket refuses, since it last did not
  */
 struct guest_forward {
 	unsigned refs;
 	struct port *port;
 	int socket;
-	struct list connections;
-	unsigned n_connections;
-	struct co_event room;
+	struct duplexes joined;
 	bool told;
-};
-
-struct connection {
-	struct list link;
-	struct guest_forward *forward;
-	struct duplex *duplex;
 };
 
 static void unref(struct guest_forward *f)
@@ -43,23 +34,6 @@ static void unref(struct guest_forward *f)
 		return;
 	fd_close(f->socket);
 	free(f);
-}
-
-static void connection_free(struct connection *c)
-{
-	list_remove(&c->link);
-	c->forward->n_connections--;
-	duplex_free(c->duplex);
-	free(c);
-}
-
-static void on_over(struct duplex *d, void *arg)
-{
-	struct connection *c = arg;
-	struct guest_forward *f = c->forward;
-
-	connection_free(c);
-	co_event_set(&f->room);
 }
 
 /* Connecting to a unix socket is done at once, unless its queue is full. */
@@ -82,50 +56,31 @@ static CO int dial(const struct guest_forward *f, int *ret)
 	return 0;
 }
 
-static CO int wait_for_room(struct guest_forward *f)
+/* In a place that was taken. @stream is closed by the caller: it is duplicated. */
+static CO int relay(struct guest_forward *f, int stream)
 {
-	int r = 0;
+	_cleanup_fd_ int sock = -EBADF, copy = -EBADF;
+	int r = dial(f, &sock);
 
-	while (r >= 0 && f->n_connections >= GCS_SOCKET_CONNECTIONS) {
-		co_event_clear(&f->room);
-		r = co_event_wait(&f->room);
+	if (r >= 0) {
+		copy = fcntl(stream, F_DUPFD_CLOEXEC, 3);
+		r = copy < 0 ? -errno : 0;
 	}
+	if (r >= 0 && f->port)
+		return duplexes_join(&f->joined, TAKE_FD(copy), TAKE_FD(sock));
+	duplexes_give(&f->joined);
 	return r;
-}
-
-/* @stream is closed by the caller: it is duplicated. */
-static int join(struct guest_forward *f, int stream, int sock)
-{
-	struct connection *c = NEW0(struct connection);
-	int copy = fcntl(stream, F_DUPFD_CLOEXEC, 3);
-	int r = copy < 0 ? -errno : 0;
-
-	if (r < 0)
-		fd_close(sock);
-	else
-		r = duplex_new(copy, sock, on_over, c, &c->duplex);
-	if (r < 0) {
-		free(c);
-		return r;
-	}
-	c->forward = f;
-	list_append(&f->connections, &c->link);
-	f->n_connections++;
-	return 0;
 }
 
 static CO void serve(int stream, void *arg)
 {
 	struct guest_forward *f = arg;
-	_cleanup_fd_ int sock = -EBADF;
 	int r;
 
 	f->refs++;
-	r = wait_for_room(f);
+	r = duplexes_await(&f->joined);
 	if (r >= 0)
-		r = dial(f, &sock);
-	if (r >= 0 && f->port)
-		r = join(f, stream, TAKE_FD(sock));
+		r = relay(f, stream);
 	if (r < 0 && f->port && !f->told)
 		log_warn("a unix socket that a container connects to: %s", strerrordesc_np(-r));
 	f->told = r < 0;
@@ -143,8 +98,7 @@ int guest_forward_new(struct guest *g, int socket, struct guest_forward **ret, u
 
 	f->refs = 1;
 	f->socket = socket;
-	list_init(&f->connections);
-	co_event_init(&f->room);
+	duplexes_init(&f->joined, GCS_SOCKET_CONNECTIONS, NULL, NULL);
 	r = guest_listen_any(g, &spec, &f->port, ret_port, err);
 	if (r < 0) {
 		unref(f);
@@ -160,8 +114,7 @@ struct guest_forward *guest_forward_free(struct guest_forward *f)
 	if (!f)
 		return NULL;
 	f->port = port_free(f->port);
-	LIST_FOR_EACH_SAFE(it, &f->connections)
-		connection_free(LIST_ENTRY(it, struct connection, link));
+	duplexes_close(&f->joined);
 	unref(f);
 	return NULL;
 }

@@ -505,6 +505,21 @@ int co_accept(int fd)
 	}
 }
 
+int co_connect(int fd, const struct sockaddr *to, size_t len)
+{
+	int r = co_check(), failed = 0;
+	socklen_t size = sizeof(failed);
+
+	if (r < 0 || connect(fd, to, (socklen_t)len) == 0)
+		return r;
+	if (errno != EINPROGRESS && errno != EINTR)
+		return -errno;
+	r = co_wait_fd(fd, EPOLLOUT);
+	if (r < 0)
+		return r;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &size) < 0 ? -errno : -failed;
+}
+
 /* --- mutex and event --- */
 
 void co_mutex_init(struct co_mutex *m)

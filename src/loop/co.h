@@ -19,6 +19,7 @@
 #define CO
 
 struct co;
+struct sockaddr;
 
 /**
  * co_spawn() - start a coroutine at the beginning of the next turn (64 KiB stack with a guard page,
@@ -93,6 +94,12 @@ CO int co_write_full(int fd, const void *data, size_t len);
  * negative errno
  */
 CO int co_accept(int fd);
+/**
+ * co_connect() - connect(2) on a non-blocking socket, waiting as needed; not for unix sockets,
+ * whose queue cannot be waited for
+ * Return: 0 or negative errno
+ */
+CO int co_connect(int fd, const struct sockaddr *to, size_t len);
 
 /**
  * struct co_mutex - FIFO lock that is held across suspends; {0}-initialised is not enough:

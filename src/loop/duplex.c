@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loop/duplex.h"
 
-#include <stdbool.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -93,4 +93,87 @@ struct duplex *duplex_free(struct duplex *d)
 	fd_close(d->way[0].to);
 	free(d);
 	return NULL;
+}
+
+/* ---- several ---- */
+
+struct joined {
+	struct list link;
+	struct duplexes *of;
+	struct duplex *duplex;
+};
+
+void duplexes_init(struct duplexes *s, unsigned max, void (*left)(void *arg), void *arg)
+{
+	*s = (struct duplexes){ .max = max, .left = left, .arg = arg };
+	list_init(&s->list);
+	co_event_init(&s->room);
+}
+
+bool duplexes_take(struct duplexes *s)
+{
+	if (s->n >= s->max)
+		return false;
+	s->n++;
+	return true;
+}
+
+CO int duplexes_await(struct duplexes *s)
+{
+	while (!duplexes_take(s)) {
+		int r;
+
+		co_event_clear(&s->room);
+		r = co_event_wait(&s->room);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void duplexes_give(struct duplexes *s)
+{
+	s->n--;
+	co_event_set(&s->room);
+	if (s->left)
+		s->left(s->arg);
+}
+
+static void joined_free(struct joined *j)
+{
+	list_remove(&j->link);
+	duplex_free(j->duplex);
+	free(j);
+}
+
+static void on_over(struct duplex *d, void *arg)
+{
+	struct joined *j = arg;
+	struct duplexes *s = j->of;
+
+	joined_free(j);
+	duplexes_give(s);
+}
+
+int duplexes_join(struct duplexes *s, int a, int b)
+{
+	struct joined *j = NEW0(struct joined);
+	int r = duplex_new(a, b, on_over, j, &j->duplex);
+
+	if (r < 0) {
+		free(j);
+		duplexes_give(s);
+		return r;
+	}
+	j->of = s;
+	list_append(&s->list, &j->link);
+	return 0;
+}
+
+void duplexes_close(struct duplexes *s)
+{
+	LIST_FOR_EACH_SAFE(it, &s->list) {
+		s->n--;
+		joined_free(LIST_ENTRY(it, struct joined, link));
+	}
 }

@@ -4,6 +4,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +120,38 @@ static int wait_accept(void)
 	return co_accept(f.listener);
 }
 
+static struct sockaddr_in at;
+
+/* In a loopback's queue of @backlog. */
+static int listen_tcp(int backlog)
+{
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	at = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	ck_assert_int_eq(backlog < 0 ? 0 : listen(fd, backlog), 0);
+	return fd;
+}
+
+static CO int connect_tcp(void)
+{
+	_cleanup_fd_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return co_connect(fd, (struct sockaddr *)&at, sizeof(at));
+}
+
+/* The second one's queue is full. */
+static int wait_connect(void)
+{
+	_cleanup_fd_ int listener = listen_tcp(0);
+	_cleanup_fd_ int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(connect(first, (struct sockaddr *)&at, sizeof(at)), 0);
+	return connect_tcp();
+}
+
 static int wait_mutex(void)
 {
 	int r = co_mutex_lock(&f.mutex);
@@ -153,10 +186,10 @@ static const struct {
 	const char *name;
 	int (*fn)(void);
 } kinds[] = {
-	{ "sleep", wait_sleep },         { "fd", wait_fd },       { "read", wait_read },
-	{ "read_full", wait_read_full }, { "write", wait_write }, { "accept", wait_accept },
-	{ "mutex", wait_mutex },         { "event", wait_event }, { "child", wait_child },
-	{ "child_run", wait_child_run },
+	{ "sleep", wait_sleep },         { "fd", wait_fd },           { "read", wait_read },
+	{ "read_full", wait_read_full }, { "write", wait_write },     { "accept", wait_accept },
+	{ "mutex", wait_mutex },         { "event", wait_event },     { "child", wait_child },
+	{ "child_run", wait_child_run }, { "connect", wait_connect },
 };
 
 static void holder(void *arg)
@@ -553,6 +586,23 @@ START_TEST(accept_gives_a_nonblocking_cloexec_fd)
 }
 END_TEST
 
+static void connector(void *arg)
+{
+	f.result = connect_tcp();
+}
+
+START_TEST(connecting_waits_for_the_answer_whatever_it_is)
+{
+	static const int backlogs[] = { 1, -1 }, answers[] = { 0, -ECONNREFUSED };
+	_cleanup_fd_ int listener = listen_tcp(backlogs[_i]);
+
+	f.result = 1;
+	co_spawn("connector", connector, NULL, USEC_NEVER);
+	run_out();
+	ck_assert_int_eq(f.result, answers[_i]);
+}
+END_TEST
+
 static void bad_fd(void *arg)
 {
 	f.result = co_wait_fd(-EBADF, EPOLLIN);
@@ -743,6 +793,7 @@ int main(void)
 	tcase_add_test(t, a_reader_and_a_writer_share_one_fd);
 	tcase_add_test(t, writing_to_a_closed_peer_is_epipe_and_no_signal);
 	tcase_add_test(t, accept_gives_a_nonblocking_cloexec_fd);
+	tcase_add_loop_test(t, connecting_waits_for_the_answer_whatever_it_is, 0, 2);
 	tcase_add_test(t, a_bad_fd_is_an_error_and_no_wait);
 	tcase_add_test(t, ten_thousand_coroutines_in_a_row_leave_nothing);
 	tcase_add_test(t, hundreds_at_once_outgrow_the_pool_and_leave_nothing);

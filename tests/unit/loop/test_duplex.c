@@ -183,6 +183,96 @@ START_TEST(both_are_closed_when_they_cannot_be_joined)
 }
 END_TEST
 
+/* ---- several ---- */
+
+static struct duplexes set;
+static unsigned n_left;
+
+static void left(void *arg)
+{
+	ck_assert_ptr_eq(arg, &set);
+	n_left++;
+}
+
+/* The far ends of one more of the set. */
+static int join(int *a, int *b)
+{
+	int x, y;
+
+	pair(a, &x);
+	pair(b, &y);
+	return duplexes_join(&set, x, y);
+}
+
+START_TEST(a_place_is_given_back_at_the_end_and_not_before)
+{
+	int a, b, c, d;
+
+	n_left = 0;
+	duplexes_init(&set, 2, left, &set);
+	ck_assert(duplexes_take(&set));
+	ck_assert_int_eq(join(&a, &b), 0);
+	ck_assert(duplexes_take(&set));
+	ck_assert(!duplexes_take(&set));
+	ck_assert_int_eq(join(&c, &d), 0);
+	fd_close(a);
+	run_for(20);
+	ck_assert_uint_eq(n_left, 1);
+	hear(b, "");
+	ck_assert(duplexes_take(&set));
+	ck_assert(!duplexes_take(&set));
+	duplexes_give(&set);
+	ck_assert_uint_eq(n_left, 2);
+	/* What is closed by its owner needs no word to him. */
+	duplexes_close(&set);
+	hear(d, "");
+	ck_assert_uint_eq(n_left, 2);
+	ck_assert_uint_eq(set.n, 0);
+	fd_close(b);
+	fd_close(c);
+	fd_close(d);
+}
+END_TEST
+
+START_TEST(a_place_is_given_back_when_two_cannot_be_joined)
+{
+	duplexes_init(&set, 1, NULL, NULL);
+	ck_assert(duplexes_take(&set));
+	ck_assert_int_eq(duplexes_join(&set, -EBADF, -EBADF), -EBADF);
+	ck_assert_uint_eq(set.n, 0);
+}
+END_TEST
+
+static int waited;
+
+static CO void await(void *arg)
+{
+	waited = duplexes_await(&set);
+}
+
+START_TEST(a_place_can_be_waited_for)
+{
+	struct co *co;
+
+	waited = 1;
+	duplexes_init(&set, 1, NULL, NULL);
+	ck_assert(duplexes_take(&set));
+	co_spawn("await", await, NULL, USEC_NEVER);
+	run_for(5);
+	ck_assert_int_eq(waited, 1);
+	duplexes_give(&set);
+	run_for(5);
+	ck_assert_int_eq(waited, 0);
+	ck_assert(!duplexes_take(&set));
+	co = co_spawn("await", await, NULL, USEC_NEVER);
+	run_for(5);
+	co_cancel(co);
+	run_for(5);
+	ck_assert_int_eq(waited, -ECANCELED);
+	ck_assert_uint_eq(set.n, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("loop duplex");
@@ -196,6 +286,9 @@ int main(void)
 	tcase_add_test(t, an_end_that_reads_no_more_may_still_write);
 	tcase_add_test(t, a_reader_that_does_not_read_stops_the_writer_and_nobody_else);
 	tcase_add_test(t, both_are_closed_when_they_cannot_be_joined);
+	tcase_add_test(t, a_place_is_given_back_at_the_end_and_not_before);
+	tcase_add_test(t, a_place_is_given_back_when_two_cannot_be_joined);
+	tcase_add_test(t, a_place_can_be_waited_for);
 	suite_add_tcase(s, t);
 
 	SRunner *r = srunner_create(s);
