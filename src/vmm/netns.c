@@ -32,14 +32,16 @@
 #include "base/netns.h"
 #include "base/str.h"
 #include "loop/worker.h"
+#include "vmm/sk_lookup.h"
 #include "wire/nl.h"
 
-enum { LINKS_MAX = 16, ADDRESSES_MAX = 32, ROUTES_MAX = 256 };
+enum { LINKS_MAX = 16, ADDRESSES_MAX = 32, ROUTES_MAX = 256, BACKLOG = 128 };
 
 /**
  * struct visit - one thing done inside of a namespace, on a worker thread that goes there for it
  * @links, @n:	for reading; @n also says how many are whole
  * @tap_fd:	for netns_tap()
+ * @netns:	of the namespace, for netns_loopback()
  */
 struct visit {
 	const char *path;
@@ -49,6 +51,8 @@ struct visit {
 	struct netns_link *links;
 	size_t n;
 	int tap_fd;
+	int netns;
+	struct netns_loopback loopback;
 	struct err *err;
 };
 
@@ -86,6 +90,7 @@ static int visit(void *arg)
 	/* A placeholder for "no network"; or the host's own, whose cards are nobody's to take. */
 	if (fs.f_type != NSFS_MAGIC || (own.st_dev == other.st_dev && own.st_ino == other.st_ino))
 		return 0;
+	v->netns = there;
 	return netns_visit(there, with_socket, v);
 }
 
@@ -422,4 +427,56 @@ CO int netns_untap(const char *path, const char *link, struct err *err)
 	struct visit v = { .path = path, .link = link, .run = end_redirect };
 
 	return access(path, F_OK) < 0 ? 0 : go(&v, err);
+}
+
+/* ---- the loopback ---- */
+
+/* On a port of its own, which nobody is told. The address need not be there yet: lo may be down. */
+static int listen_at(const struct sockaddr *at, socklen_t len, int level, int freebind)
+{
+	_cleanup_fd_ int fd = socket(at->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const int yes = 1;
+
+	if (fd < 0 || setsockopt(fd, level, freebind, &yes, sizeof(yes)) < 0 ||
+	    bind(fd, at, len) < 0 || listen(fd, BACKLOG) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int take_loopback(struct visit *v, struct nl_sock *sock)
+{
+	const struct sockaddr_in four = { .sin_family = AF_INET,
+					  .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	const struct sockaddr_in6 six = { .sin6_family = AF_INET6,
+					  .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct netns_loopback *l = &v->loopback;
+
+	l->four = listen_at((const struct sockaddr *)&four, sizeof(four), IPPROTO_IP, IP_FREEBIND);
+	if (l->four < 0)
+		return err_sys(v->err, l->four, "listen on 127.0.0.1");
+	l->six = listen_at((const struct sockaddr *)&six, sizeof(six), IPPROTO_IPV6, IPV6_FREEBIND);
+	/* A kernel without IPv6 has nobody who dials ::1. */
+	if (l->six < 0 && l->six != -EAFNOSUPPORT)
+		return err_sys(v->err, l->six, "listen on ::1");
+	l->link = sk_lookup_attach(v->netns, l->four, l->six, v->err);
+	return l->link < 0 ? l->link : 0;
+}
+
+CO int netns_loopback(const char *path, struct netns_loopback *ret, struct err *err)
+{
+	struct visit v = { .path = path, .run = take_loopback, .loopback = NETNS_NO_LOOPBACK };
+	int r = go(&v, err);
+
+	if (r < 0)
+		netns_loopback_close(&v.loopback);
+	else
+		*ret = v.loopback;
+	return r;
+}
+
+void netns_loopback_close(struct netns_loopback *l)
+{
+	l->link = fd_close(l->link);
+	l->four = fd_close(l->four);
+	l->six = fd_close(l->six);
 }

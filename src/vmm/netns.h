@@ -2,6 +2,7 @@
 #ifndef LCOW_VMM_NETNS_H
 #define LCOW_VMM_NETNS_H
 
+#include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -12,8 +13,8 @@
 struct err;
 
 /*
- * What CNI made of a network namespace, and taps in it. Nothing stays open in the namespace but the
- * taps, so that it goes when they do.
+ * What CNI made of a network namespace, taps in it, and its loopback. Nothing stays open in the
+ * namespace but what is returned as fds, so that it goes when they do.
  */
 
 /**
@@ -73,5 +74,31 @@ CO int netns_tap(const char *path, const char *link, const char *tap, int *ret_f
  * card that is gone is success
  */
 CO int netns_untap(const char *path, const char *link, struct err *err);
+
+/**
+ * struct netns_loopback - who has the TCP connections to the loopback of a namespace, whatever port
+ * they are to: listening sockets, non-blocking
+ * @four, @six:	for those to 127.0.0.0/8, and to ::1; @six may be -EBADF
+ * @link:	what leads there; -EBADF for none, and then there are no sockets
+ */
+struct netns_loopback {
+	int four;
+	int six;
+	int link;
+};
+#define NETNS_NO_LOOPBACK ((struct netns_loopback){ -EBADF, -EBADF, -EBADF })
+
+/**
+ * netns_loopback() - take all TCP connections to the loopback from now on; see sk_lookup_attach()
+ * @ret:	its fds are the caller's. Sockets keep the namespace as long as they are open, those
+ *		that were accepted too. None for an ordinary file and for this process's own
+ *		namespace
+ *
+ * Return: 0; -ERR_UNIMPLEMENTED when the host's kernel can't; or negative errno with text; then
+ * nothing has changed
+ */
+CO int netns_loopback(const char *path, struct netns_loopback *ret, struct err *err);
+/** netns_loopback_close() - and no more, at once */
+void netns_loopback_close(struct netns_loopback *l);
 
 #endif

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #include "base/str.h"
 #include "loop/loop.h"
 #include "loop/worker.h"
+#include "vmm/sk_lookup.h"
 
 /* What a tap puts before each packet: struct virtio_net_hdr. */
 enum { VNET_HDR = 10, WAIT_MS = 3000 };
@@ -30,6 +32,7 @@ enum { VNET_HDR = 10, WAIT_MS = 3000 };
 static struct err err;
 static struct netns_link *links;
 static size_t n_links;
+static struct netns_loopback loopback = NETNS_NO_LOOPBACK;
 
 static pid_t holder;
 static char path_text[64];
@@ -77,6 +80,7 @@ static void teardown(void)
 	links = netns_links_free(links, n_links);
 	loop_fini();
 	worker_fini();
+	netns_loopback_close(&loopback);
 	kill(holder, SIGKILL);
 	waitpid(holder, NULL, 0);
 }
@@ -120,6 +124,11 @@ static CO int do_tap(void)
 static CO int do_tap_absent(void)
 {
 	return netns_tap(path, "eth7", "lcow0", &tap, &err);
+}
+
+static CO int do_loopback(void)
+{
+	return netns_loopback(path, &loopback, &err);
 }
 
 static CO int do_untap(void)
@@ -204,25 +213,44 @@ END_TEST
 
 /* ---- taps ---- */
 
-static int packets_of(const char *name)
+/* A socket of that namespace. */
+static int socket_there(int domain, int type, int protocol)
 {
 	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	int there = open(path, O_RDONLY | O_CLOEXEC);
 
 	ck_assert_int_eq(setns(there, CLONE_NEWNET), 0);
 
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
-	struct sockaddr_ll at = {
-		.sll_family = AF_PACKET,
-		.sll_protocol = htons(ETH_P_ALL),
-		.sll_ifindex = (int)if_nametoindex(name),
-	};
+	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
 
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	ck_assert_int_eq(setns(home, CLONE_NEWNET), 0);
 	close(home);
 	close(there);
+	return fd;
+}
+
+static int index_there(const char *name)
+{
+	struct ifreq ifr = { 0 };
+	int fd = socket_there(AF_INET, SOCK_DGRAM, 0);
+
+	strcpy(ifr.ifr_name, name);
+	ck_assert_int_eq(ioctl(fd, SIOCGIFINDEX, &ifr), 0);
+	close(fd);
+	return ifr.ifr_ifindex;
+}
+
+static int packets_of(const char *name)
+{
+	int fd = socket_there(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+	struct sockaddr_ll at = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = index_there(name),
+	};
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	return fd;
 }
 
@@ -287,6 +315,175 @@ START_TEST(a_tap_that_fails_leaves_nothing)
 }
 END_TEST
 
+/* ---- the loopback ---- */
+
+/* Return: fd, or why there is no connection to that address of the namespace */
+static int dial(const char *address, uint16_t port)
+{
+	struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	bool is_four = inet_pton(AF_INET, address, &four.sin_addr) == 1;
+	int fd = socket_there(is_four ? AF_INET : AF_INET6, SOCK_STREAM, 0);
+	int r;
+
+	if (!is_four)
+		ck_assert_int_eq(inet_pton(AF_INET6, address, &six.sin6_addr), 1);
+	r = is_four ? connect(fd, (struct sockaddr *)&four, sizeof(four))
+		    : connect(fd, (struct sockaddr *)&six, sizeof(six));
+	if (r == 0)
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+/* Whether a connection waits at a listener, to that address. */
+static bool arrived(int listener, const char *address, uint16_t port)
+{
+	struct sockaddr_in6 at;
+	struct sockaddr_in *four = (struct sockaddr_in *)&at;
+	socklen_t len = sizeof(at);
+	char text[INET6_ADDRSTRLEN];
+	int fd = accept(listener, NULL, NULL);
+
+	if (fd < 0)
+		return false;
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	close(fd);
+	inet_ntop(at.sin6_family,
+		  at.sin6_family == AF_INET ? (void *)&four->sin_addr : (void *)&at.sin6_addr, text,
+		  sizeof(text));
+	return strcmp(text, address) == 0 && ntohs(at.sin6_port) == port;
+}
+
+START_TEST(every_port_of_the_loopback_leads_to_one_listener)
+{
+	static const uint16_t ports[] = { 1, 80, 8080, 65535 };
+
+	ck_assert_int_eq(dial("127.0.0.1", 80), -ECONNREFUSED);
+	ck_assert_msg(run(do_loopback) == 0, "%s", err.text);
+	for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
+		static const char *const addresses[] = { "127.0.0.1", "127.3.2.1", "::1" };
+
+		for (size_t a = 0; a < ARRAY_SIZE(addresses); a++) {
+			int fd = dial(addresses[a], ports[i]);
+
+			ck_assert_msg(fd >= 0, "%s: %s", addresses[a], strerror(-fd));
+			ck_assert(arrived(a == 2 ? loopback.six : loopback.four, addresses[a],
+					  ports[i]));
+			ck_assert_int_eq(accept(loopback.six, NULL, NULL), -1);
+			close(fd);
+		}
+	}
+	ck_assert(fcntl(loopback.link, F_GETFD) & FD_CLOEXEC);
+	netns_loopback_close(&loopback);
+	ck_assert_int_eq(dial("127.0.0.1", 80), -ECONNREFUSED);
+	ck_assert_int_eq(dial("::1", 80), -ECONNREFUSED);
+}
+END_TEST
+
+START_TEST(other_addresses_and_datagrams_go_their_own_way)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr = { htonl(INADDR_LOOPBACK) },
+				  .sin_port = htons(80) };
+	int server = socket_there(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	int client = socket_there(AF_INET, SOCK_DGRAM, 0);
+	char byte;
+
+	sh("ip addr add 10.7.0.2/24 dev eth0 && ip -6 addr add fd07::2/64 dev eth0 nodad");
+	ck_assert_msg(run(do_loopback) == 0, "%s", err.text);
+	ck_assert_int_eq(dial("10.7.0.2", 80), -ECONNREFUSED);
+	ck_assert_int_eq(dial("fd07::2", 80), -ECONNREFUSED);
+	ck_assert_int_eq(bind(server, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(sendto(client, "x", 1, 0, (struct sockaddr *)&at, sizeof(at)), 1);
+	ck_assert_int_eq(read(server, &byte, 1), 1);
+	close(server);
+	close(client);
+}
+END_TEST
+
+START_TEST(what_was_connected_before_stays_so)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr = { htonl(INADDR_LOOPBACK) },
+				  .sin_port = htons(80) };
+	int server = socket_there(AF_INET, SOCK_STREAM, 0), client, accepted;
+	char byte;
+
+	ck_assert_int_eq(bind(server, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(listen(server, 1), 0);
+	client = dial("127.0.0.1", 80);
+	accepted = accept(server, NULL, NULL);
+	ck_assert_msg(run(do_loopback) == 0, "%s", err.text);
+	ck_assert_int_eq(write(client, "x", 1), 1);
+	ck_assert_int_eq(read(accepted, &byte, 1), 1);
+	close(server);
+	close(client);
+	close(accepted);
+}
+END_TEST
+
+START_TEST(a_loopback_that_is_down_may_come_up_later)
+{
+	int fd;
+
+	sh("ip link set lo down");
+	ck_assert_msg(run(do_loopback) == 0, "%s", err.text);
+	sh("ip link set lo up");
+	for (int i = 0; i < 2; i++) {
+		fd = dial(i ? "::1" : "127.0.0.1", 80);
+		ck_assert_msg(fd >= 0, "%s", strerror(-fd));
+		close(fd);
+	}
+}
+END_TEST
+
+START_TEST(what_is_no_namespace_of_its_own_has_no_loopback_to_take)
+{
+	path = _i ? "/proc/self/ns/net" : "/etc/passwd";
+	ck_assert_int_eq(run(do_loopback), 0);
+	ck_assert_int_eq(loopback.four, -EBADF);
+	ck_assert_int_eq(loopback.six, -EBADF);
+	ck_assert_int_eq(loopback.link, -EBADF);
+}
+END_TEST
+
+START_TEST(a_loopback_that_cannot_be_taken_is_left_alone)
+{
+	/* The last step fails: a directory is no namespace. */
+	int four = socket_there(AF_INET, SOCK_STREAM, 0), dir = open("/tmp", O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(listen(four, 1), 0);
+	ck_assert_int_eq(sk_lookup_attach(dir, four, -EBADF, &err), -ERR_UNIMPLEMENTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "attach a socket lookup program: Invalid"));
+	/* And the first one. */
+	ck_assert_int_eq(sk_lookup_attach(dir, dir, -EBADF, &err), -ENOTSOCK);
+	ck_assert_ptr_nonnull(strstr(err.text, "listener"));
+	close(four);
+	close(dir);
+}
+END_TEST
+
+START_TEST(who_may_not_is_told_that_it_is_not_there)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		struct err e = { 0 };
+		int four = socket_there(AF_INET, SOCK_STREAM, 0);
+		int there = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (listen(four, 1) < 0 || setresuid(65534, 65534, 65534) < 0)
+			_exit(2);
+		_exit(sk_lookup_attach(there, four, -EBADF, &e) != -ERR_UNIMPLEMENTED);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("vmm netns");
@@ -305,6 +502,13 @@ int main(void)
 	tcase_add_test(t, a_tap_gets_what_its_card_receives_and_the_other_way_round);
 	tcase_add_test(t, a_tap_can_be_made_again_once_it_was_taken_away);
 	tcase_add_test(t, a_tap_that_fails_leaves_nothing);
+	tcase_add_test(t, every_port_of_the_loopback_leads_to_one_listener);
+	tcase_add_test(t, other_addresses_and_datagrams_go_their_own_way);
+	tcase_add_test(t, what_was_connected_before_stays_so);
+	tcase_add_test(t, a_loopback_that_is_down_may_come_up_later);
+	tcase_add_loop_test(t, what_is_no_namespace_of_its_own_has_no_loopback_to_take, 0, 2);
+	tcase_add_test(t, a_loopback_that_cannot_be_taken_is_left_alone);
+	tcase_add_test(t, who_may_not_is_told_that_it_is_not_there);
 	suite_add_tcase(suite, t);
 
 	SRunner *r = srunner_create(suite);
