@@ -207,9 +207,10 @@ static void writer(void *arg)
 /* Those of the host's wishes that this guest can grant. */
 static char **agree(char **wanted)
 {
-	static const char *const known[] = { GCS_EXT_OOM,     GCS_EXT_METRICS, GCS_EXT_FREEZER,
-					     GCS_EXT_DEVICES, GCS_EXT_CLOCK,   GCS_EXT_PCI,
-					     GCS_EXT_SOCKETS, GCS_EXT_VERITY,  GCS_EXT_ENCRYPTED };
+	static const char *const known[] = { GCS_EXT_OOM,      GCS_EXT_METRICS, GCS_EXT_FREEZER,
+					     GCS_EXT_DEVICES,  GCS_EXT_CLOCK,   GCS_EXT_PCI,
+					     GCS_EXT_SOCKETS,  GCS_EXT_FORWARD, GCS_EXT_VERITY,
+					     GCS_EXT_ENCRYPTED };
 	char **agreed = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)

@@ -12,6 +12,7 @@
 #include "gcs/clock.h"
 #include "gcs/container.h"
 #include "gcs/disk.h"
+#include "gcs/forward.h"
 #include "gcs/layers.h"
 #include "gcs/memory.h"
 #include "gcs/network.h"
@@ -61,6 +62,7 @@ MODIFY(add_adapter, network_add)
 MODIFY(remove_adapter, network_remove)
 MODIFY(add_socket, socket_add)
 MODIFY(remove_socket, socket_remove)
+MODIFY(add_forward, forward_add)
 MODIFY(update_clock, set_clock)
 MODIFY(update_pods_limit, set_pods_limit)
 
@@ -81,6 +83,7 @@ static const struct resource {
 	{ "Clock", &gcs_clock_table, .update = update_clock, .extension = GCS_EXT_CLOCK },
 	{ "UnixSocket", &gcs_unix_socket_table, add_socket, remove_socket,
 	  .extension = GCS_EXT_SOCKETS },
+	{ "PortForward", &gcs_port_forward_table, add_forward, .extension = GCS_EXT_FORWARD },
 	{ "PodCgroupMemoryLimit", &no_settings, .update = update_pods_limit },
 	{ "VPMemDevice" },
 	{ "Network", &gcs_network_adapter_table, add_adapter, remove_adapter },

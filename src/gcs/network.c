@@ -15,6 +15,7 @@
 #include "gcs/card.h"
 #include "gcs/module.h"
 #include "gcs/namespace.h"
+#include "loop/duplex.h"
 #include "wire/gcs.h"
 
 #define NETNS_DIR "/run/netns"
@@ -42,6 +43,7 @@ struct adapter {
  * @users:	pods that are in it, and calls under way
  * @made:	how many cards it ever had, for the next one's name
  * @lock:	one card at a time
+ * @forwards:	see network_forwards()
  */
 struct network {
 	struct agent *agent;
@@ -52,6 +54,7 @@ struct network {
 	unsigned made;
 	struct list adapters;
 	struct co_mutex lock;
+	struct duplexes forwards;
 };
 
 static char *lower(const char *text)
@@ -98,6 +101,7 @@ static CO int network_new(struct agent *a, const char *id, struct network **ret,
 	n->netns = netns;
 	list_init(&n->adapters);
 	co_mutex_init(&n->lock);
+	duplexes_init(&n->forwards, GCS_FORWARD_CONNECTIONS, NULL, NULL);
 	map_set(&a->networks, n->key, n);
 	*ret = n;
 	return 0;
@@ -109,6 +113,7 @@ static CO void network_put(struct network *n)
 	if (--n->users > 0 || !list_empty(&n->adapters))
 		return;
 	map_remove(&n->agent->networks, n->key);
+	duplexes_close(&n->forwards);
 	namespace_free(n->path);
 	fd_close(n->netns);
 	free(n->key);
@@ -229,6 +234,27 @@ CO int network_join(struct agent *a, const char *id, struct network **ret, struc
 	n->users++;
 	*ret = n;
 	return 0;
+}
+
+int network_find(struct agent *a, const char *id, struct network **ret, struct err *err)
+{
+	struct network *n = find(a, id);
+
+	if (!n)
+		return err_set(err, -ERR_NOT_FOUND, "there is no network '%s'", id ? id : "");
+	n->users++;
+	*ret = n;
+	return 0;
+}
+
+int network_netns(const struct network *n)
+{
+	return n->netns;
+}
+
+struct duplexes *network_forwards(struct network *n)
+{
+	return &n->forwards;
 }
 
 CO void network_leave(struct network *n)

@@ -7,6 +7,7 @@
 #include "loop/co.h"
 
 struct agent;
+struct duplexes;
 struct err;
 struct gcs_network_adapter;
 
@@ -41,6 +42,12 @@ CO int network_remove(struct agent *a, const struct gcs_network_adapter *setting
 CO int network_join(struct agent *a, const char *id, struct network **ret, struct err *err);
 /** network_leave() - NULL is fine */
 CO void network_leave(struct network *n);
+/** network_find() - likewise, when there is one; Return: 0, or -ERR_NOT_FOUND with text */
+int network_find(struct agent *a, const char *id, struct network **ret, struct err *err);
+/** network_netns() - fd of its namespace */
+int network_netns(const struct network *n);
+/** network_forwards() - connections into it, which end with it; GCS_FORWARD_CONNECTIONS of them */
+struct duplexes *network_forwards(struct network *n);
 /** network_path() - of its namespace */
 const char *network_path(const struct network *n);
 /** network_has_cards() - whether there is more in it than lo */

@@ -147,6 +147,7 @@ static int negotiate(struct guest *g, struct err *err)
 	strv_add(&extensions, GCS_EXT_SOCKETS);
 	strv_add(&extensions, GCS_EXT_VERITY);
 	strv_add(&extensions, GCS_EXT_ENCRYPTED);
+	strv_add(&extensions, GCS_EXT_FORWARD);
 	request.extensions = extensions;
 	r = guest_call(g, GCS_NEGOTIATE, NULL, &request.base, &gcs_negotiate_request_table,
 		       &request, &gcs_negotiate_reply_table, &g->negotiated, err);

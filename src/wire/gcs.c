@@ -502,6 +502,16 @@ static const struct json_field unix_socket_fields[] = {
 const struct json_table gcs_unix_socket_table = TABLE("UnixSocket", unix_socket_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_port_forward
+static const struct json_field port_forward_fields[] = {
+	FIELD("NamespaceID", JSON_STRING, namespace_id),
+	FIELD("Address", JSON_STRING, address),
+	FIELD("TargetPort", JSON_U16, target_port),
+	FIELD("Port", JSON_U32, port),
+};
+const struct json_table gcs_port_forward_table = TABLE("PortForward", port_forward_fields);
+#undef STRUCT
+
 /* ---- notifications ---- */
 
 #define STRUCT struct gcs_exit_notification

@@ -67,6 +67,7 @@ enum gcs_type {
 #define GCS_EXT_VERITY "VerityInfo" /* MappedVirtualDisk.VerityInfo is heeded */
 #define GCS_EXT_ENCRYPTED "EncryptedScratch" /* MappedVirtualDisk.Encrypted with any file system */
 #define GCS_EXT_SOCKETS "UnixSockets" /* a resource of the UVM: the host's unix sockets */
+#define GCS_EXT_FORWARD "PortForward" /* a resource of the UVM: connections into a network */
 
 /** gcs_response() - type of the response to a request type, known or not */
 static inline uint32_t gcs_response(uint32_t request)
@@ -297,6 +298,15 @@ struct gcs_unix_socket {
 };
 enum { GCS_SOCKET_CONNECTIONS = 128 }; /* at a time; more wait */
 
+/* PortForward: the guest dials in a network, and joins that to a port of the host that it dials */
+struct gcs_port_forward {
+	char *namespace_id;
+	char *address; /* 127.0.0.1 stands for ::1, too, if it refuses; and the other way round */
+	uint16_t target_port;
+	uint32_t port;
+};
+enum { GCS_FORWARD_CONNECTIONS = 128 }; /* of a network, at a time; more wait */
+
 struct gcs_ip_config {
 	char *address; /* IPAddress */
 	uint8_t prefix_length;
@@ -367,6 +377,7 @@ extern const struct json_table gcs_simple_request_table, gcs_reply_table,
 	gcs_modify_request_table, gcs_mapped_disk_table, gcs_scsi_device_table,
 	gcs_mapped_directory_table, gcs_network_adapter_table, gcs_combined_layers_table,
 	gcs_constraints_table, gcs_freezer_table, gcs_clock_table, gcs_unix_socket_table,
-	gcs_vpci_device_table, gcs_exit_notification_table, gcs_oom_notification_table;
+	gcs_port_forward_table, gcs_vpci_device_table, gcs_exit_notification_table,
+	gcs_oom_notification_table;
 
 #endif

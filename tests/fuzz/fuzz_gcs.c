@@ -45,6 +45,8 @@ static const struct {
 	{ "Freezer", &gcs_freezer_table },
 	{ "Clock", &gcs_clock_table },
 	{ "VPCIDevice", &gcs_vpci_device_table },
+	{ "UnixSocket", &gcs_unix_socket_table },
+	{ "PortForward", &gcs_port_forward_table },
 };
 
 static void check_settings(const struct gcs_modify_request *q)

@@ -344,7 +344,7 @@ int fake_boot_with(const char *caps)
 				  "\",\"MinimumVersion\":4,\"MaximumVersion\":4,"
 				  "\"LcowExtensions\":[\"OomEvents\",\"CgroupMetrics\",\"Freezer\","
 				  "\"DiskDevices\",\"Clock\",\"PCIPath\",\"UnixSockets\","
-				  "\"VerityInfo\",\"EncryptedScratch\"]}");
+				  "\"VerityInfo\",\"EncryptedScratch\",\"PortForward\"]}");
 
 	ck_assert_uint_eq(id, 0);
 	fake_answer(fd, GCS_NEGOTIATE, id, fields);

@@ -389,6 +389,11 @@ START_TEST(the_settings_and_the_notification_of_extensions_have_their_shape)
 		       "{\"Path\":\"W\",\"Port\":7,\"Mode\":432,\"GID\":5}");
 	assert_encodes(&gcs_unix_socket_table, &(struct gcs_unix_socket){ .path = w },
 		       "{\"Path\":\"W\"}");
+	assert_encodes(&gcs_port_forward_table,
+		       &(struct gcs_port_forward){
+			       .namespace_id = w, .address = os, .target_port = 65535, .port = 7 },
+		       "{\"NamespaceID\":\"W\",\"Address\":\"Linux\",\"TargetPort\":65535,\"Port\":"
+		       "7}");
 	assert_encodes(&gcs_oom_notification_table,
 		       &(struct gcs_oom_notification){ .base = { w, NULL }, .kills = 2 },
 		       BASE ",\"OomKills\":2}");
