@@ -50,6 +50,7 @@ struct network {
 	enum network_state state;
 	struct card *cards;
 	size_t n_cards;
+	struct guest_loopback *loopback;
 	struct co_mutex lock;
 };
 
@@ -79,10 +80,17 @@ struct network *network_new(const struct network_ops *ops, void *ctx,
 	return n;
 }
 
+static void close_loopback(struct network *n)
+{
+	if (n->loopback)
+		n->ops->unforward(n->ctx, TAKE_PTR(n->loopback));
+}
+
 struct network *network_free(struct network *n)
 {
 	if (!n)
 		return NULL;
+	close_loopback(n);
 	free(n->cards);
 	free(n->netns);
 	free(n->dns_servers);
@@ -197,6 +205,21 @@ static CO int add_cards(struct network *n, struct err *err)
 	return r;
 }
 
+/* A pod does without, where the kernel of the host is too old for it. */
+static CO int open_loopback(struct network *n, struct err *err)
+{
+	struct err e = { 0 };
+	int r = n->ops->forward(n->ctx, n->netns, n->id, &n->loopback, &e);
+
+	if (r == -ERR_UNIMPLEMENTED) {
+		log_warn("no port forwarding to pod %s: %s", n->id, e.text);
+		return 0;
+	}
+	if (r < 0)
+		err_copy(err, &e);
+	return r;
+}
+
 CO int network_setup(struct network *n, struct err *err)
 {
 	CO_LOCK(&n->lock);
@@ -207,6 +230,8 @@ CO int network_setup(struct network *n, struct err *err)
 
 	int r = n->netns ? add_cards(n, err) : 0;
 
+	if (r >= 0 && n->netns)
+		r = open_loopback(n, err);
 	set_state(n, r < 0 ? NETWORK_INVALID : NETWORK_CONFIGURED);
 	return r < 0 ? err_wrap(err, r, "network of pod %s", n->id) : 0;
 }
@@ -239,6 +264,7 @@ CO int network_teardown(struct network *n, struct err *err)
 	int first = 0;
 	size_t left = 0;
 
+	close_loopback(n);
 	for (size_t i = 0; i < n->n_cards; i++) {
 		struct err e = { 0 };
 		int r = remove_card(n, &n->cards[i], &e);

@@ -9,12 +9,13 @@
 
 struct err;
 struct gcs_network_adapter;
+struct guest_loopback;
 struct netns_link;
 
 /*
  * Network controller: one per pod. Every Ethernet card of the pod's network namespace on the host
  * gets a card in the VM with the same MAC, addresses and routes, behind a tap that carries all of
- * its packets.
+ * its packets. Its loopback leads to that of the pod in the guest.
  *
  *   NotConfigured --setup--> Configured --teardown--> TornDown
  *   NotConfigured --setup failed--> Invalid; Configured --teardown failed--> Invalid
@@ -37,6 +38,9 @@ enum network_state {
  * @links:	as netns_links()
  * @attach:	a tap beside a card of the host, and a card in the VM behind it
  * @detach:	and away again
+ * @forward:	lead the loopback of the namespace into the guest's network @id; *@ret stays NULL
+ *		where that is nothing to do. -ERR_UNIMPLEMENTED: the host can't
+ * @unforward:	and no more; also when the VM has ended
  */
 struct network_ops {
 	bool (*supported)(void *ctx);
@@ -46,6 +50,9 @@ struct network_ops {
 			 const char *id, struct err *err);
 	CO int (*detach)(void *ctx, const char *netns, const char *link, const char *id,
 			 struct err *err);
+	CO int (*forward)(void *ctx, const char *netns, const char *id, struct guest_loopback **ret,
+			  struct err *err);
+	void (*unforward)(void *ctx, struct guest_loopback *l);
 	CO int (*guest_add)(void *ctx, const struct gcs_network_adapter *adapter, struct err *err);
 	CO int (*guest_remove)(void *ctx, const struct gcs_network_adapter *adapter,
 			       struct err *err);
@@ -69,10 +76,11 @@ struct network_config {
 /** network_new() - @id: what the guest calls the namespace */
 struct network *network_new(const struct network_ops *ops, void *ctx,
 			    const struct network_config *config, const char *id);
-/** network_free() - what it holds on the host ends with the VM; NULL is fine; Return: NULL */
+/** network_free() - cards that it has on the host end with the VM; NULL is fine; Return: NULL */
 struct network *network_free(struct network *n);
 /**
- * network_setup() - a card in the guest for every one of the namespace: none is fine
+ * network_setup() - a card in the guest for every one of the namespace, and the loopback: none is
+ * fine
  * Return: 0; -ERR_STATE unless NotConfigured; or what failed, and then teardown takes back what was
  * done
  */

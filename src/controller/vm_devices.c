@@ -18,6 +18,7 @@
 #include "controller/vm.h"
 #include "guest/forward.h"
 #include "guest/guest.h"
+#include "guest/loopback.h"
 #include "vmm/pci_host.h"
 #include "vmm/netns.h"
 #include "vmm/vmm.h"
@@ -290,6 +291,24 @@ static CO int network_detach(void *ctx, const char *netns, const char *link, con
 	return r < 0 ? r : netns_untap(netns, link, err);
 }
 
+static CO int network_forward(void *ctx, const char *netns, const char *id,
+			      struct guest_loopback **ret, struct err *err)
+{
+	struct vm_devices *d = ctx;
+	struct netns_loopback l;
+	int r;
+
+	if (!guest_has(d->guest, GCS_EXT_FORWARD))
+		return 0;
+	r = netns_loopback(netns, &l, err);
+	return r < 0 || l.link < 0 ? r : guest_loopback_new(d->guest, id, &l, ret, err);
+}
+
+static void network_unforward(void *ctx, struct guest_loopback *l)
+{
+	guest_loopback_free(l);
+}
+
 static CO int network_guest_add(void *ctx, const struct gcs_network_adapter *adapter,
 				struct err *err)
 {
@@ -313,6 +332,8 @@ const struct network_ops vm_devices_network_ops = {
 	.links = network_links,
 	.attach = network_attach,
 	.detach = network_detach,
+	.forward = network_forward,
+	.unforward = network_unforward,
 	.guest_add = network_guest_add,
 	.guest_remove = network_guest_remove,
 };

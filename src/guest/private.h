@@ -15,7 +15,7 @@
  * @changed:	what guest_connect() waits for
  * @lost:	delivers @on_lost from the loop; NULL unless the bridge has broken
  * @processes:	struct guest_process that know this guest, with those that are being started
- * @next_port:	of stdio and of forwards
+ * @next_port:	of stdio, of forwards and of forwarded ports
  * @dial_usec:	how long the guest may take to dial the stdio ports after it has said that the
  *		process runs
  */

@@ -11,6 +11,8 @@
 /* Fakes of host, VM and guest for networks: namespace "two" has two cards, any other has none. */
 static struct fake net;
 static bool net_unsupported;
+/* A failure to forward is the host's. */
+static bool net_no_forward;
 /* Of the last Network Add. */
 static char net_settings[1024];
 
@@ -74,11 +76,32 @@ static inline CO int fake_guest_remove(void *ctx, const struct gcs_network_adapt
 	return fake_call(&net, err, "remove %s", adapter->namespace_id);
 }
 
+/* Of a namespace with cards, and of another one, "lo"; its name is what there is to lead. */
+static inline CO int fake_forward(void *ctx, const char *netns, const char *id,
+				  struct guest_loopback **ret, struct err *err)
+{
+	int r = fake_call(&net, err, "forward %s to %s", netns, id);
+
+	if (r < 0 && net_no_forward)
+		return err_set(err, -ERR_UNIMPLEMENTED, "an old kernel");
+	if (r >= 0 && !str_eq(netns, "none"))
+		*ret = (struct guest_loopback *)mem_strdup(id);
+	return r;
+}
+
+static inline void fake_unforward(void *ctx, struct guest_loopback *l)
+{
+	fake_call(&net, NULL, "unforward %s", (char *)l);
+	free(l);
+}
+
 static const struct network_ops fake_network_ops = {
 	.supported = fake_supported,
 	.links = fake_links,
 	.attach = fake_nic_attach,
 	.detach = fake_nic_detach,
+	.forward = fake_forward,
+	.unforward = fake_unforward,
 	.guest_add = fake_guest_add,
 	.guest_remove = fake_guest_remove,
 };
@@ -91,7 +114,7 @@ static inline void fake_network_init(void)
 {
 	ck_assert_int_eq(loop_init(), 0);
 	fake_init(&net);
-	net_unsupported = false;
+	net_unsupported = net_no_forward = false;
 }
 
 static inline void fake_network_free(void)

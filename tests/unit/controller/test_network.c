@@ -40,8 +40,8 @@ static int take_down(void)
 	return result;
 }
 
-#define ALL "links two;attach eth0;add p1;attach net1;add p1;"
-#define NONE "remove p1;detach eth0;remove p1;detach net1;"
+#define ALL "links two;attach eth0;add p1;attach net1;add p1;forward two to p1;"
+#define NONE "unforward p1;remove p1;detach eth0;remove p1;detach net1;"
 
 START_TEST(every_card_of_the_namespace_is_one_of_the_guest)
 {
@@ -81,17 +81,47 @@ START_TEST(the_guest_is_told_addresses_routes_names_and_how_large_packets_are)
 }
 END_TEST
 
+/* Without a namespace, with what is none, and with one that has no cards. */
+static const struct {
+	const char *netns, *up, *down;
+} cardless[] = {
+	{ "", "", "" },
+	{ "none", "links none;forward none to p1;", "" },
+	{ "lo", "links lo;forward lo to p1;", "unforward p1;" },
+};
+
 START_TEST(a_pod_without_a_namespace_or_without_cards_has_no_network)
 {
 	network_free(n);
 	n = network_new(&fake_network_ops, NULL,
-			&(struct network_config){ .netns = _i ? "none" : "" }, "p1");
+			&(struct network_config){ .netns = cardless[_i].netns }, "p1");
 	ck_assert_int_eq(bring_up(), 0);
-	expect_net(_i ? "links none;" : "");
+	expect_net(cardless[_i].up);
 	ck_assert_int_eq(network_state(n), NETWORK_CONFIGURED);
 	ck_assert_uint_eq(network_cards(n), 0);
 	ck_assert_int_eq(take_down(), 0);
-	expect_net("");
+	expect_net(cardless[_i].down);
+}
+END_TEST
+
+START_TEST(a_host_that_cannot_forward_is_no_failure)
+{
+	net_no_forward = true;
+	net.fail_at = 6;
+	ck_assert_int_eq(bring_up(), 0);
+	expect_net(ALL);
+	ck_assert_int_eq(network_state(n), NETWORK_CONFIGURED);
+	ck_assert_int_eq(take_down(), 0);
+	expect_net("remove p1;detach eth0;remove p1;detach net1;");
+}
+END_TEST
+
+START_TEST(what_leads_to_a_network_that_was_not_taken_down_goes_with_it)
+{
+	ck_assert_int_eq(bring_up(), 0);
+	expect_net(ALL);
+	n = network_free(n);
+	expect_net("unforward p1;");
 }
 END_TEST
 
@@ -99,7 +129,7 @@ START_TEST(a_guest_that_takes_no_cards_gets_none)
 {
 	net_unsupported = true;
 	ck_assert_int_eq(bring_up(), 0);
-	expect_net("links two;");
+	expect_net("links two;forward two to p1;");
 	ck_assert_uint_eq(network_cards(n), 0);
 }
 END_TEST
@@ -110,6 +140,7 @@ static const char *const undone[] = {
 	"detach eth0;",
 	"remove p1;detach eth0;",
 	"remove p1;detach eth0;detach net1;",
+	"remove p1;detach eth0;remove p1;detach net1;",
 	"remove p1;detach eth0;remove p1;detach net1;",
 };
 
@@ -126,7 +157,8 @@ START_TEST(a_setup_that_fails_at_any_call_is_invalid_and_taken_back_by_teardown)
 }
 END_TEST
 
-/* What the second try has left to do when the first, second, … call of the teardown failed. */
+/* What the second try has left to do when a call of the teardown failed: the second, third, …, for
+ * the first one cannot. */
 static const char *const left[] = {
 	"remove p1;detach eth0;",
 	"detach eth0;",
@@ -137,7 +169,7 @@ static const char *const left[] = {
 START_TEST(a_teardown_that_fails_at_any_call_goes_on_and_can_be_repeated)
 {
 	ck_assert_int_eq(bring_up(), 0);
-	net.fail_at = net.n_calls + (unsigned)_i + 1;
+	net.fail_at = net.n_calls + (unsigned)_i + 2;
 	ck_assert_int_eq(take_down(), -EIO);
 	ck_assert_int_eq(network_state(n), NETWORK_INVALID);
 	ck_assert_uint_eq(network_cards(n), 1);
@@ -167,7 +199,10 @@ static void add_tests(TCase *t)
 {
 	tcase_add_test(t, every_card_of_the_namespace_is_one_of_the_guest);
 	tcase_add_test(t, the_guest_is_told_addresses_routes_names_and_how_large_packets_are);
-	tcase_add_loop_test(t, a_pod_without_a_namespace_or_without_cards_has_no_network, 0, 2);
+	tcase_add_loop_test(t, a_pod_without_a_namespace_or_without_cards_has_no_network, 0,
+			    ARRAY_SIZE(cardless));
+	tcase_add_test(t, a_host_that_cannot_forward_is_no_failure);
+	tcase_add_test(t, what_leads_to_a_network_that_was_not_taken_down_goes_with_it);
 	tcase_add_test(t, a_guest_that_takes_no_cards_gets_none);
 	tcase_add_loop_test(t, a_setup_that_fails_at_any_call_is_invalid_and_taken_back_by_teardown,
 			    0, ARRAY_SIZE(undone));

@@ -54,8 +54,10 @@ static void put(struct hold *h)
 	in_coroutine(do_put, h);
 }
 
-#define UP "links two;attach eth0;add p1;attach net1;add p1;"
-#define DOWN "remove p1;detach eth0;remove p1;detach net1;"
+#define CARDS_UP "links two;attach eth0;add p1;attach net1;add p1;"
+#define CARDS_DOWN "remove p1;detach eth0;remove p1;detach net1;"
+#define UP CARDS_UP "forward two to p1;"
+#define DOWN "unforward p1;" CARDS_DOWN
 
 START_TEST(the_first_brings_the_network_up_and_the_last_takes_it_down)
 {
@@ -118,7 +120,7 @@ START_TEST(a_network_that_fails_leaves_nothing_and_can_be_tried_again)
 	net.fail_at = 5;
 	ck_assert_int_eq(get(&a, "p1"), -EIO);
 	ck_assert_ptr_null(a.pod);
-	expect_net(UP DOWN);
+	expect_net(CARDS_UP CARDS_DOWN);
 	ck_assert_int_eq(get(&a, "p1"), 0);
 	put(&a);
 }
@@ -129,7 +131,7 @@ START_TEST(a_network_that_cannot_be_taken_down_ends_with_the_vm)
 	static struct hold a;
 
 	ck_assert_int_eq(get(&a, "p1"), 0);
-	net.fail_at = net.n_calls + 1;
+	net.fail_at = net.n_calls + 2;
 	put(&a);
 	ck_assert_int_eq(get(&a, "p1"), 0);
 }
@@ -149,7 +151,7 @@ START_TEST(the_end_of_the_vm_frees_every_network_whoever_holds_the_pods)
 	ck_assert_int_eq(get(&b, "p2"), 0);
 	fake_calls(&net);
 	in_coroutine(do_release, pods);
-	expect_net(DOWN "remove p2;detach eth0;remove p2;detach net1;");
+	expect_net(DOWN "unforward p2;remove p2;detach eth0;remove p2;detach net1;");
 	put(&a);
 	put(&b);
 	expect_net("");
