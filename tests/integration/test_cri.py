@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from lcowtest import proc, settings, ttrpc, ws
+from lcowtest import forward, proc, settings, ttrpc, ws
 from lcowtest.case import Case, shared
 from lcowtest.containerd import DEBS as VERSIONS
 from lcowtest.cri import CREATED, EXITED, GATEWAY4, GATEWAY6, NOTREADY, READY, RUNNING, Cri, Pod
@@ -117,6 +117,47 @@ class EveryVersion(Kubelet):
         self.assertEqual(self.sh(c, LIMIT), '%d\n' % (64 << 20))
         c.call('UpdateContainerResources', linux={'memory_limit_in_bytes': 96 << 20})
         self.assertEqual(self.sh(c, LIMIT), '%d\n' % (96 << 20))
+
+    def forwarding(self):
+        """A pod whose container serves at forward's ports, and its namespace on the host."""
+        before = self.cd.namespaces()
+        pod = self.pod()
+        [netns] = self.cd.namespaces() - before
+        server = pod.start('server', *forward.SERVER, mounts=forward.cri_mounts())
+        end = time.monotonic() + settings.BOOT_LIMIT
+        while server.log() != 'up\n' and time.monotonic() < end:
+            time.sleep(0.1)
+        self.assertEqual(server.log(), 'up\n')
+        return pod, netns
+
+    def test_port_forwarding_reaches_what_listens_on_localhost(self):
+        pod, netns = self.forwarding()
+        block = os.urandom(1 << 20)
+        # By containerd.
+        for port in (forward.ECHO, forward.SIX):
+            stream = pod.forward(port)
+            threading.Thread(target=stream.send, args=(0, block), daemon=True).start()
+            head = port.to_bytes(2, 'little')
+            self.assertEqual(stream.until(0, block[-64:]), head + block)
+            self.assertEqual(stream.got[1], head)
+            stream.close()
+        refused = pod.forward(forward.NOBODY)
+        begin = time.monotonic()
+        got = refused.finish()
+        self.assertLess(time.monotonic() - begin, settings.QUICK_LIMIT)
+        self.assertIn(str(forward.NOBODY).encode(), got[1][2:], got)
+        # And as containerd dials, for a WebSocket has no half-close.
+        for port, answer in ((forward.ECHO, block), (forward.LATE, block[::-1]), (forward.SIX, block)):
+            with forward.dial(netns, port) as s:
+                self.assertEqual(forward.exchange(s, block), answer)
+        with forward.dial(netns, forward.ECHO) as one, forward.dial(netns, forward.ECHO, '::1') as two:
+            for s, word in ((one, b'one'), (two, b'two'), (one, b'once more')):
+                s.sendall(word)
+                self.assertEqual(s.recv(100), word)
+        with self.assertRaises(ConnectionResetError), forward.dial(netns, forward.NOBODY) as s:
+            s.recv(1)
+        pod.remove()
+        self.assertEqual(self.cd.namespaces() & {netns}, set())
 
     def test_the_VM_has_room_for_what_the_pod_will_ask_for(self):
         pod = self.pod(resources={'memory_limit_in_bytes': 600 << 20, 'cpu_quota': 150000, 'cpu_period': 100000})

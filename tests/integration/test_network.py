@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of pods: what CNI has made of a network namespace is what the containers have."""
+import os
 import socket
 import subprocess
 import threading
+import time
 
-from lcowtest import pb, settings, ttrpc
+from lcowtest import forward, pb, settings, ttrpc
 from lcowtest.case import DirectCase, only_lcow
 from lcowtest.direct import oci_spec
 from lcowtest.sandbox import Member, SandboxVm
@@ -48,7 +50,28 @@ class Namespace:
         return subprocess.run(['ip', '-n', self.name, '-o', 'link'], capture_output=True, text=True).stdout
 
     def close(self):
-        ip('netns', 'del', self.name)
+        if os.path.exists(self.path):
+            ip('netns', 'del', self.name)
+
+    def goes(self):
+        """Whether it ends when it has no name any more: with it goes the other end of its card."""
+        self.close()
+        end = time.monotonic() + settings.QUICK_LIMIT
+        while os.path.exists('/sys/class/net/' + self.far) and time.monotonic() < end:
+            time.sleep(0.05)
+        return not os.path.exists('/sys/class/net/' + self.far)
+
+
+def pod(ns, *command):
+    """The specification of a pod's first container, in a namespace."""
+    def spec(name):
+        s = oci_spec(name, *command or ('sleep', '1000'), annotations={'io.kubernetes.cri.container-type': 'sandbox',
+                                                                       'io.kubernetes.cri.sandbox-id': name})
+        for n in s['linux']['namespaces']:
+            if n['type'] == 'network':
+                n['path'] = ns.path
+        return s
+    return spec
 
 
 class Echo:
@@ -112,6 +135,31 @@ class Network(DirectCase):
         box.call('Delete', exec_id=word)
         return out
 
+    def dial(self, ns, port, address='127.0.0.1'):
+        """A connection to the loopback of a namespace that was not reset, once somebody listens in the pod."""
+        end = time.monotonic() + settings.BOOT_LIMIT
+        while True:
+            try:
+                s = forward.dial(ns.path, port, address)
+                s.settimeout(0.5)
+                s.recv(1, socket.MSG_PEEK)
+                return s
+            except TimeoutError:
+                s.settimeout(settings.BOOT_LIMIT)
+                return s
+            except ConnectionResetError:
+                self.assertLess(time.monotonic(), end, 'nobody listens in the pod')
+                time.sleep(0.1)
+
+    def ended(self, conn):
+        """Whether a connection ends soon."""
+        conn.settimeout(settings.QUICK_LIMIT)
+        with conn:
+            try:
+                return conn.recv(1) == b''
+            except ConnectionResetError:
+                return True
+
     def asking(self, address):
         """A command that is answered from an address here."""
         echo = Echo(address)
@@ -153,23 +201,20 @@ class Network(DirectCase):
         self.sh(one, 'echo near | nc -l -p 9090 >/dev/null 2>&1 &')
         self.assertEqual(self.sh(two, 'for i in 1 2 3 4 5; do nc 127.0.0.1 9090 </dev/null && exit; sleep 0.2; done; exit 1'), 'near\n')
         self.assertIn('lcow-', ns.links())
+        # What was dialled on the loopback of the namespace would keep it.
+        self.sh(two, 'sleep 1000 | nc -l -p 9091 >/dev/null 2>&1 &')
+        conn = self.dial(ns, 9091)
         vm.vm('StopSandbox')
+        self.assertTrue(self.ended(conn))
         self.assertNotIn('lcow-', ns.links())
         self.assertNotIn('ingress', subprocess.run(['tc', '-n', ns.name, 'qdisc'], capture_output=True, text=True).stdout)
+        with self.assertRaises(ConnectionRefusedError):
+            forward.dial(ns.path, 9091)
+        self.assertTrue(ns.goes())
 
     def test_two_pods_in_one_VM_have_networks_of_their_own_that_come_and_go(self):
         a, b = self.namespace(1, mac='02:00:00:00:00:07'), self.namespace(2, mac='02:00:00:00:00:07')
         vm = self.vm()
-
-        def pod(ns):
-            def spec(name):
-                s = oci_spec(name, 'sleep', '1000', annotations={'io.kubernetes.cri.container-type': 'sandbox',
-                                                                 'io.kubernetes.cri.sandbox-id': name})
-                for n in s['linux']['namespaces']:
-                    if n['type'] == 'network':
-                        n['path'] = ns.path
-                return s
-            return spec
         one, two = self.member(vm, spec=pod(a)), self.member(vm, spec=pod(b))
         self.reaches_both_ways(one, a)
         self.reaches_both_ways(two, b)
@@ -182,13 +227,46 @@ class Network(DirectCase):
         again = self.member(vm, spec=pod(a))
         self.reaches_both_ways(again, a)
 
+    def test_the_loopback_of_each_namespace_leads_to_its_pod(self):
+        vm = self.vm()
+        spaces = {word: self.namespace(n) for n, word in ((1, 'one'), (2, 'two'))}
+        pods = {word: self.member(vm, spec=pod(ns, 'sh', '-c', 'while true; do echo %s | nc -l -p 8080; done' % word))
+                for word, ns in spaces.items()}
+        for word, ns in spaces.items():
+            for address in ('127.0.0.1', '::1'):
+                with self.dial(ns, 8080, address) as s:
+                    self.assertEqual(forward.exchange(s, b'?'), word.encode() + b'\n')
+            with self.assertRaises(ConnectionResetError), forward.dial(ns.path, 8081) as s:
+                s.recv(1)
+        # More than are taken at a time: the others wait.
+        self.sh(pods['two'], 'echo | nc -ll -p 8082 -e cat >/dev/null 2>&1 &')
+        self.dial(spaces['two'], 8082).close()
+        conns = [forward.dial(spaces['two'].path, 8082) for _ in range(80)]
+        for i, s in enumerate(conns):
+            with s:
+                self.assertEqual(forward.exchange(s, b'%d' % i), b'%d' % i)
+        one = pods['one']
+        one.call('Kill', signal=9)
+        one.call('Wait')
+        one.call('Delete', limit=one.limit)
+        with self.assertRaises(ConnectionRefusedError):
+            forward.dial(spaces['one'].path, 8080)
+        self.assertTrue(spaces['one'].goes())
+        with self.dial(spaces['two'], 8080) as s:
+            self.assertEqual(forward.exchange(s, b'?'), b'two\n')
+
     def test_a_pod_without_cards_has_lo_only(self):
         ns = Namespace.__new__(Namespace)
         ns.name, ns.path = 'lcow9', '/run/netns/lcow9'
         ip('netns', 'add', ns.name)
+        ip('-n', ns.name, 'link', 'set', 'lo', 'up')
         self.addCleanup(ns.close)
         vm = self.vm(netns_path=ns.path)
-        self.assertNotIn('eth0', self.sh(self.member(vm), 'ip link'))
+        box = self.member(vm)
+        self.assertNotIn('eth0', self.sh(box, 'ip link'))
+        self.sh(box, 'echo near | nc -l -p 8080 >/dev/null 2>&1 &')
+        with self.dial(ns, 8080) as s:
+            self.assertEqual(forward.exchange(s, b'?'), b'near\n')
 
     def test_a_namespace_that_is_not_there_is_refused_with_its_name(self):
         box = SandboxVm(self.bed, self.new_id('v'))
@@ -202,7 +280,10 @@ class Network(DirectCase):
     def test_the_death_of_QEMU_frees_the_namespace(self):
         ns = self.namespace(1)
         vm = self.vm(netns_path=ns.path)
-        self.member(vm)
+        box = self.member(vm)
+        self.sh(box, 'sleep 1000 | nc -l -p 8080 >/dev/null 2>&1 &')
+        conn = self.dial(ns, 8080)
         subprocess.run(['kill', '-9', str(vm.vm('SandboxStatus')['pid'])], check=True)
+        self.assertTrue(self.ended(conn))
         vm.vm('WaitSandbox', limit=settings.QUICK_LIMIT)
         self.assertNotIn('lcow-', ns.links())

@@ -3,6 +3,7 @@
 
 The messages are those of k8s.io/cri-api, pkg/apis/runtime/v1/api.proto, as far as they are used here.
 """
+import glob
 import json
 import os
 import subprocess
@@ -155,6 +156,11 @@ class CriContainerd(Containerd):
         yield PAUSE, ['sleep', '1000000']
 
 
+    def namespaces(self):
+        """Paths of the network namespaces of its pods."""
+        return set(glob.glob(self.dir + '/**/netns/cni-*', recursive=True))
+
+
 class Cri:
     """A client of the runtime service; errors are ttrpc.RpcError, as those of a shim."""
 
@@ -216,6 +222,10 @@ class Pod:
         container = self.create(name, *command or ('sleep', '100000'), **config)
         container.call('StartContainer')
         return container
+
+    def forward(self, port):
+        """A stream to a port of it: channel 0 has the bytes, channel 1 what went wrong, each behind two bytes of the port."""
+        return ws.Channels(self.cri.call('PortForward', pod_sandbox_id=self.id, port=[port])['url'], '?port=%d' % port)
 
     def stop(self):
         self.cri.call('StopPodSandbox', pod_sandbox_id=self.id)
