@@ -265,6 +265,11 @@ static CO int network_links(void *ctx, const char *netns, struct netns_link **re
 	return netns_links(netns, ret, ret_n, err);
 }
 
+static char *tap_record(const struct vm_devices *d, const char *id)
+{
+	return str_printf("%s/tap-%s", vmm_run_dir(d->vmm), id);
+}
+
 /* The tap's name need only be free in that namespace. */
 static CO int network_attach(void *ctx, const char *netns, const struct netns_link *link,
 			     const char *id, struct err *err)
@@ -272,8 +277,9 @@ static CO int network_attach(void *ctx, const char *netns, const struct netns_li
 	struct vm_devices *d = ctx;
 	struct vmm_nic nic = { .id = id, .mtu = link->mtu };
 	_cleanup_free_ char *name = str_printf("lcow-%.8s", id);
+	_cleanup_free_ char *record = tap_record(d, id);
 	_cleanup_fd_ int tap = -EBADF;
-	int r = netns_tap(netns, link->name, name, &tap, err);
+	int r = netns_tap(netns, link->name, name, record, &tap, err);
 
 	if (r < 0)
 		return r;
@@ -286,9 +292,10 @@ static CO int network_detach(void *ctx, const char *netns, const char *link, con
 			     struct err *err)
 {
 	struct vm_devices *d = ctx;
+	_cleanup_free_ char *record = tap_record(d, id);
 	int r = torn_down(vmm_nic_remove(d->vmm, id, err));
 
-	return r < 0 ? r : netns_untap(netns, link, err);
+	return r < 0 ? r : netns_untap(netns, link, record, err);
 }
 
 static CO int network_forward(void *ctx, const char *netns, const char *id,

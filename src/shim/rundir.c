@@ -21,6 +21,7 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "shim/config.h"
+#include "vmm/netns.h"
 
 enum {
 	RECORD_MAX = 4096,
@@ -192,6 +193,26 @@ static int end_loggers(const char *dir)
 	return left > 0 ? -EBUSY : 0;
 }
 
+/* The taps have gone with QEMU; the first failure is told. */
+static int free_cards(const char *dir, struct err *err)
+{
+	DIR *d = opendir(dir);
+	int first = 0;
+
+	if (!d)
+		return 0;
+	for (struct dirent *e; (e = readdir(d));) {
+		_cleanup_free_ char *record = str_printf("%s/%s", dir, e->d_name);
+		int r = str_starts(e->d_name, "tap-")
+				? netns_untap_recorded(record, first < 0 ? NULL : err)
+				: 0;
+
+		first = first < 0 ? first : r;
+	}
+	closedir(d);
+	return first;
+}
+
 /* What a record names, if it is an absolute path. */
 static char *read_record(const char *dir, const char *name)
 {
@@ -242,6 +263,9 @@ int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 	r = end_loggers(path);
 	if (r < 0 && first == 0)
 		first = err_sys(err, r, "end the logging drivers of %s", path);
+	r = free_cards(path, first < 0 ? NULL : err);
+	if (r < 0 && first == 0)
+		first = r;
 
 	_cleanup_free_ char *socket = read_record(path, "socket");
 	_cleanup_free_ char *scratch = read_record(path, "scratch");

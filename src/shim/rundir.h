@@ -19,6 +19,8 @@ struct shim_config;
  *     shim.pid, qemu.pid, vsock.pid, logger-<n>.pid
  *				"<pid> <start time>": field 22 of /proc/<pid>/stat makes a pid
  *				unmistakable
+ *     tap-<id>			card of a network namespace whose packets go to the VM, see
+ *				vmm/netns.h
  *     options			what start was given on stdin
  *     shares/, work/		mount points; the mounts are in the shim's own mount namespace and
  *				end with it

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/pkt_cls.h>
@@ -35,24 +36,28 @@
 #include "vmm/sk_lookup.h"
 #include "wire/nl.h"
 
-enum { LINKS_MAX = 16, ADDRESSES_MAX = 32, ROUTES_MAX = 256, BACKLOG = 128 };
+enum { LINKS_MAX = 16, ADDRESSES_MAX = 32, ROUTES_MAX = 256, BACKLOG = 128, RECORD_MAX = 8192 };
 
 /**
  * struct visit - one thing done inside of a namespace, on a worker thread that goes there for it
  * @links, @n:	for reading; @n also says how many are whole
- * @tap_fd:	for netns_tap()
+ * @record, @tap_fd: for netns_tap()
  * @netns:	of the namespace, for netns_loopback()
+ * @dev, @ino:	of the namespace, for its record
  */
 struct visit {
 	const char *path;
 	const char *link;
 	const char *tap;
+	const char *record;
 	int (*run)(struct visit *v, struct nl_sock *sock);
 	struct netns_link *links;
 	size_t n;
 	int tap_fd;
 	int netns;
 	struct netns_loopback loopback;
+	uint64_t dev;
+	uint64_t ino;
 	struct err *err;
 };
 
@@ -91,6 +96,8 @@ static int visit(void *arg)
 	if (fs.f_type != NSFS_MAGIC || (own.st_dev == other.st_dev && own.st_ino == other.st_ino))
 		return 0;
 	v->netns = there;
+	v->dev = other.st_dev;
+	v->ino = other.st_ino;
 	return netns_visit(there, with_socket, v);
 }
 
@@ -374,6 +381,15 @@ static int drop_redirect(struct nl_sock *sock, int index)
 	return r;
 }
 
+static int write_record(struct visit *v)
+{
+	_cleanup_free_ char *text =
+		str_printf("%" PRIu64 " %" PRIu64 " %s %s\n", v->dev, v->ino, v->link, v->path);
+	int r = file_write(v->record, text, strlen(text), 0600);
+
+	return r < 0 ? err_sys(v->err, r, "write %s", v->record) : 0;
+}
+
 /* The tap goes with its fd, and with it what was redirected from it. */
 static int make_tap(struct visit *v, struct nl_sock *sock)
 {
@@ -388,21 +404,28 @@ static int make_tap(struct visit *v, struct nl_sock *sock)
 	if (r >= 0)
 		r = redirect(v, sock, tap, card);
 	if (r >= 0)
+		r = write_record(v);
+	if (r >= 0)
 		r = redirect(v, sock, card, tap);
 	if (r < 0) {
 		if (r != -EEXIST)
 			drop_redirect(sock, card);
+		unlink(v->record);
 		v->tap_fd = fd_close(v->tap_fd);
 		return err_wrap(v->err, r, "card %s", v->link);
 	}
 	return 0;
 }
 
-CO int netns_tap(const char *path, const char *link, const char *tap, int *ret_fd, struct err *err)
+CO int netns_tap(const char *path, const char *link, const char *tap, const char *record,
+		 int *ret_fd, struct err *err)
 {
-	struct visit v = {
-		.path = path, .link = link, .tap = tap, .run = make_tap, .tap_fd = -EBADF
-	};
+	struct visit v = { .path = path,
+			   .link = link,
+			   .tap = tap,
+			   .record = record,
+			   .run = make_tap,
+			   .tap_fd = -EBADF };
 	int r = go(&v, err);
 
 	if (r >= 0 && v.tap_fd < 0)
@@ -422,11 +445,37 @@ static int end_redirect(struct visit *v, struct nl_sock *sock)
 	return r < 0 ? nl_failed(v, r, "end the redirection") : 0;
 }
 
-CO int netns_untap(const char *path, const char *link, struct err *err)
+CO int netns_untap(const char *path, const char *link, const char *record, struct err *err)
 {
 	struct visit v = { .path = path, .link = link, .run = end_redirect };
+	int r = access(path, F_OK) < 0 ? 0 : go(&v, err);
 
-	return access(path, F_OK) < 0 ? 0 : go(&v, err);
+	if (r >= 0)
+		unlink(record);
+	return r;
+}
+
+int netns_untap_recorded(const char *record, struct err *err)
+{
+	struct visit v = { .run = end_redirect, .err = err };
+	_cleanup_free_ char *text = NULL;
+	_cleanup_fd_ int there = -EBADF;
+	char link[IFNAMSIZ];
+	struct stat st;
+	int path = 0;
+	size_t len;
+	int r;
+
+	if (file_read(record, RECORD_MAX, &text, &len) < 0 ||
+	    sscanf(text, "%" SCNu64 " %" SCNu64 " %15s %n", &v.dev, &v.ino, link, &path) != 3)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	there = open(text + path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (there < 0 || fstat(there, &st) < 0 || st.st_dev != v.dev || st.st_ino != v.ino)
+		return 0;
+	v.link = link;
+	r = netns_visit(there, with_socket, &v);
+	return r < 0 ? err_wrap(err, r, "network namespace %s", text + path) : 0;
 }
 
 /* ---- the loopback ---- */

@@ -64,16 +64,28 @@ struct netns_link *netns_links_free(struct netns_link *links, size_t n);
  * netns_tap() - a tap beside a card: from now on each gets what the other receives, and the
  * namespace itself sees nothing of it
  * @tap:	name for the tap in the namespace
+ * @record:	file that says so from before it is, for netns_untap_recorded()
  * @ret_fd:	of the tap, with vnet headers; it goes with its last fd
  *
  * Return: 0 or negative errno with text; then nothing has changed
  */
-CO int netns_tap(const char *path, const char *link, const char *tap, int *ret_fd, struct err *err);
+CO int netns_tap(const char *path, const char *link, const char *tap, const char *record,
+		 int *ret_fd, struct err *err);
 /**
  * netns_untap() - let the card's packets go their way again, once the tap is gone; a namespace or
  * card that is gone is success
+ * @record:	as for netns_tap(); removed
  */
-CO int netns_untap(const char *path, const char *link, struct err *err);
+CO int netns_untap(const char *path, const char *link, const char *record, struct err *err);
+/**
+ * netns_untap_recorded() - netns_untap() by its record, after its process has ended
+ *
+ * For a process with one thread, or a worker. Another namespace at that path by now is left alone,
+ * and so is what a broken record may name.
+ *
+ * Return: 0 or negative errno with text
+ */
+int netns_untap_recorded(const char *record, struct err *err);
 
 /**
  * struct netns_loopback - who has the TCP connections to the loopback of a namespace, whatever port

@@ -140,6 +140,11 @@ CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *ar
 	return 0;
 }
 
+const char *vmm_run_dir(const struct vmm *v)
+{
+	return v->cfg.run_dir;
+}
+
 struct channel *vmm_channel(struct vmm *v)
 {
 	return v->channel;

@@ -108,6 +108,8 @@ struct vmm;
 CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg, struct vmm **ret,
 	       struct err *err);
 
+/** vmm_run_dir() - the sandbox's run directory */
+const char *vmm_run_dir(const struct vmm *v);
 /** vmm_channel() - the guest channel; listen before vmm_start() */
 struct channel *vmm_channel(struct vmm *v);
 

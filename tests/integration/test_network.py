@@ -49,6 +49,11 @@ class Namespace:
     def links(self):
         return subprocess.run(['ip', '-n', self.name, '-o', 'link'], capture_output=True, text=True).stdout
 
+    def is_free(self):
+        """Nothing of a VM's is in it."""
+        queues = subprocess.run(['tc', '-n', self.name, 'qdisc'], capture_output=True, text=True).stdout
+        return 'lcow-' not in self.links() and 'ingress' not in queues
+
     def close(self):
         if os.path.exists(self.path):
             ip('netns', 'del', self.name)
@@ -206,8 +211,7 @@ class Network(DirectCase):
         conn = self.dial(ns, 9091)
         vm.vm('StopSandbox')
         self.assertTrue(self.ended(conn))
-        self.assertNotIn('lcow-', ns.links())
-        self.assertNotIn('ingress', subprocess.run(['tc', '-n', ns.name, 'qdisc'], capture_output=True, text=True).stdout)
+        self.assertTrue(ns.is_free())
         with self.assertRaises(ConnectionRefusedError):
             forward.dial(ns.path, 9091)
         self.assertTrue(ns.goes())
@@ -222,7 +226,7 @@ class Network(DirectCase):
         one.call('Kill', signal=9)
         one.call('Wait')
         one.call('Delete', limit=one.limit)
-        self.assertNotIn('lcow-', a.links())
+        self.assertTrue(a.is_free())
         self.sh(two, self.asking(b.host))
         again = self.member(vm, spec=pod(a))
         self.reaches_both_ways(again, a)
@@ -287,3 +291,13 @@ class Network(DirectCase):
         self.assertTrue(self.ended(conn))
         vm.vm('WaitSandbox', limit=settings.QUICK_LIMIT)
         self.assertNotIn('lcow-', ns.links())
+        vm.vm('StopSandbox')
+        self.assertTrue(ns.is_free())
+
+    def test_delete_frees_the_namespace_of_a_shim_that_was_killed(self):
+        ns = self.namespace(1)
+        vm = self.vm(netns_path=ns.path)
+        vm.kill_shim()
+        code, _, err = vm.delete_command()
+        self.assertEqual(code, 0, err)
+        self.assertTrue(ns.is_free())

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "loop/loop.h"
@@ -35,6 +36,7 @@ static size_t n_links;
 static struct netns_loopback loopback = NETNS_NO_LOOPBACK;
 
 static pid_t holder;
+static char record[] = "/tmp/lcow-record-XXXXXX";
 static char path_text[64];
 static const char *path;
 
@@ -71,6 +73,9 @@ static void setup(void)
 	hold_namespace();
 	ck_assert_int_eq(loop_init(), 0);
 	memset(&err, 0, sizeof(err));
+	strcpy(record + strlen(record) - 6, "XXXXXX");
+	close(mkstemp(record));
+	unlink(record);
 	sh("ip link add eth0 address 02:00:00:00:00:01 mtu 1400 type veth peer name far && "
 	   "ip link set lo up && ip link set far up && ip link set eth0 up");
 }
@@ -83,6 +88,7 @@ static void teardown(void)
 	netns_loopback_close(&loopback);
 	kill(holder, SIGKILL);
 	waitpid(holder, NULL, 0);
+	unlink(record);
 }
 
 /* ---- in a coroutine ---- */
@@ -118,12 +124,12 @@ static CO int do_links(void)
 
 static CO int do_tap(void)
 {
-	return netns_tap(path, "eth0", "lcow0", &tap, &err);
+	return netns_tap(path, "eth0", "lcow0", record, &tap, &err);
 }
 
 static CO int do_tap_absent(void)
 {
-	return netns_tap(path, "eth7", "lcow0", &tap, &err);
+	return netns_tap(path, "eth7", "lcow0", record, &tap, &err);
 }
 
 static CO int do_loopback(void)
@@ -133,7 +139,7 @@ static CO int do_loopback(void)
 
 static CO int do_untap(void)
 {
-	return netns_untap(path, "eth0", &err);
+	return netns_untap(path, "eth0", record, &err);
 }
 
 /* ---- reading ---- */
@@ -297,8 +303,10 @@ START_TEST(a_tap_can_be_made_again_once_it_was_taken_away)
 {
 	for (int i = 0; i < 3; i++) {
 		ck_assert_msg(run(do_tap) == 0, "%s", err.text);
+		ck_assert_int_eq(access(record, F_OK), 0);
 		close(tap);
 		ck_assert_msg(run(do_untap) == 0, "%s", err.text);
+		ck_assert_int_lt(access(record, F_OK), 0);
 		ck_assert_int_eq(run(do_untap), 0);
 		sh("! ip link show lcow0 2>/dev/null && ! tc qdisc show dev eth0 | grep ingress");
 	}
@@ -312,6 +320,28 @@ START_TEST(a_tap_that_fails_leaves_nothing)
 	sh("tc qdisc add dev eth0 ingress");
 	ck_assert_int_eq(run(do_tap), -EEXIST);
 	sh("! ip link show lcow0 2>/dev/null && tc qdisc show dev eth0 | grep -q ingress");
+	ck_assert_int_lt(access(record, F_OK), 0);
+}
+END_TEST
+
+START_TEST(a_record_is_enough_to_take_a_tap_away)
+{
+	ck_assert_msg(run(do_tap) == 0, "%s", err.text);
+	close(tap);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_msg(netns_untap_recorded(record, &err) == 0, "%s", err.text);
+		sh("! tc qdisc show dev eth0 | grep ingress");
+	}
+	/* What else is at that path has been made by others. */
+	sh("tc qdisc add dev eth0 ingress");
+	ck_assert_int_eq(file_write(record, "1 2 eth0 ", 9, 0600), 0);
+	ck_assert_int_eq(netns_untap_recorded(record, &err), 0);
+	_cleanup_free_ char *other = str_printf("1 2 eth0 %s\n", path);
+	ck_assert_int_eq(file_write(record, other, strlen(other), 0600), 0);
+	ck_assert_int_eq(netns_untap_recorded(record, &err), 0);
+	unlink(record);
+	ck_assert_int_eq(netns_untap_recorded(record, &err), 0);
+	sh("tc qdisc show dev eth0 | grep -q ingress");
 }
 END_TEST
 
@@ -502,6 +532,7 @@ int main(void)
 	tcase_add_test(t, a_tap_gets_what_its_card_receives_and_the_other_way_round);
 	tcase_add_test(t, a_tap_can_be_made_again_once_it_was_taken_away);
 	tcase_add_test(t, a_tap_that_fails_leaves_nothing);
+	tcase_add_test(t, a_record_is_enough_to_take_a_tap_away);
 	tcase_add_test(t, every_port_of_the_loopback_leads_to_one_listener);
 	tcase_add_test(t, other_addresses_and_datagrams_go_their_own_way);
 	tcase_add_test(t, what_was_connected_before_stays_so);
