@@ -90,6 +90,11 @@ CO int pod_get(struct pods *p, const char *id, const struct network_config *netw
 	return r;
 }
 
+bool pods_have(const struct pods *p, const char *id)
+{
+	return p && map_get(&p->pods, id);
+}
+
 static CO void take_down(struct pod *pod)
 {
 	struct err err = { 0 };

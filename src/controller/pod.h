@@ -31,6 +31,8 @@ struct pods *pods_free(struct pods *p);
  */
 CO int pod_get(struct pods *p, const char *id, const struct network_config *network,
 	       struct pod **ret, struct err *err);
+/** pods_have() - whether somebody holds a pod of this id; NULL: nobody */
+bool pods_have(const struct pods *p, const char *id);
 /**
  * pod_put() - give up a hold; NULL is fine. A network that could not be taken down is logged, and
  * ends with the VM. Return: NULL

@@ -46,9 +46,9 @@ static int read_spec(const char *bundle, struct json_object **ret, struct err *e
 }
 
 /* The pod that a container belongs to: what CRI says, or that of the Sandbox API, or the container
- * is its own. */
+ * is its own. @ret_joins: it must be there already. */
 static int pod_of(const struct service *s, struct json_object *spec, const char *id,
-		  const char **ret, struct err *err)
+		  const char **ret, bool *ret_joins, struct err *err)
 {
 	struct json_object *annotations = json_get(spec, "annotations", NULL);
 	const char *type = json_get_str(annotations, "io.kubernetes.cri.container-type");
@@ -56,6 +56,7 @@ static int pod_of(const struct service *s, struct json_object *spec, const char 
 
 	if (!type && !sandbox) {
 		*ret = s->sandbox.id ? s->sandbox.id : id;
+		*ret_joins = false;
 		return 0;
 	}
 	if (!type || (!str_eq(type, "sandbox") && !str_eq(type, "container")))
@@ -68,7 +69,18 @@ static int pod_of(const struct service *s, struct json_object *spec, const char 
 		return err_set(err, -ERR_INVALID, "sandbox container %s names another sandbox, %s",
 			       id, sandbox);
 	*ret = sandbox;
+	/* That of the Sandbox API is there as long as its VM is. */
+	*ret_joins = str_eq(type, "container") && !str_eq(sandbox, s->sandbox.id);
 	return 0;
+}
+
+/* A pod that CRI's sandbox container did not make is not made by another: the namespaces that its
+ * spec names are the guest's, by pids that may be anybody's here. */
+static int require_pod(const struct service *s, const char *pod, struct err *err)
+{
+	if (vm_state(s->vm) != VM_NOT_CREATED && pods_have(vm_pods(s->vm), pod))
+		return 0;
+	return err_set(err, -ERR_NOT_FOUND, "pod %s: not found", pod);
 }
 
 /* The path of a network namespace that the spec names. */
@@ -180,6 +192,7 @@ HANDLER(task_create)
 	_cleanup_task_ struct task *t = NULL;
 	struct process_status status;
 	const char *pod = NULL;
+	bool joins = false;
 
 	s->touched = true;
 	if (!str_id_valid(req->id))
@@ -191,12 +204,16 @@ HANDLER(task_create)
 	int r = read_spec(req->bundle, &spec, err);
 
 	if (r >= 0)
-		r = pod_of(s, spec, req->id, &pod, err);
+		r = pod_of(s, spec, req->id, &pod, &joins, err);
 	if (r < 0)
 		return err_wrap(err, r, "create %s", req->id);
 	if (map_get(&s->tasks, req->id))
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
-	r = service_ensure_vm(s, json_get(spec, "annotations", NULL), err);
+	r = joins && vm_state(s->vm) == VM_NOT_CREATED
+		    ? require_pod(s, pod, err)
+		    : service_ensure_vm(s, json_get(spec, "annotations", NULL), err);
+	if (r >= 0 && joins)
+		r = require_pod(s, pod, err);
 	if (r < 0)
 		return err_wrap(err, r, "create %s", req->id);
 	t = task_new(s, req->id, pod);

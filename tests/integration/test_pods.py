@@ -128,6 +128,9 @@ class WithSandboxContainer(PodCase):
             boxes = [pod, *(self.member(vm, pod.id, pod.pid) for _ in range(2))]
             for i in order:
                 self.assertEqual(self.end(boxes[i]), 137)
+        with self.assertRaises(ttrpc.RpcError) as e:
+            self.member(vm, pod.id, pod.pid)
+        self.assertEqual(e.exception.code, ttrpc.NOT_FOUND)
         self.nothing_is_left(vm)
 
     def test_two_pods_in_one_VM_see_nothing_of_each_other(self):

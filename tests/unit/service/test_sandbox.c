@@ -533,6 +533,18 @@ START_TEST(a_task_is_created_once_the_sandbox_runs)
 }
 END_TEST
 
+START_TEST(who_belongs_to_a_pod_that_is_not_there_boots_no_vm)
+{
+	write_spec("{\"process\":{},\"root\":{\"path\":\"rootfs\"},\"linux\":{},\"annotations\":{"
+		   "\"io.kubernetes.cri.container-type\":\"container\","
+		   "\"io.kubernetes.cri.sandbox-id\":\"p1\"}}");
+	ck_assert_int_eq(create("m1"), -ERR_NOT_FOUND);
+	ck_assert_int_eq(vm_state(s->vm), VM_NOT_CREATED);
+	run_sandbox();
+	ck_assert_int_eq(create("m1"), -ERR_NOT_FOUND);
+}
+END_TEST
+
 /* ---- the end ---- */
 
 START_TEST(a_stop_ends_tasks_and_waits_and_may_be_repeated)
@@ -623,6 +635,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_ping_asks_the_guest);
 	tcase_add_test(t, metrics_are_what_the_vm_costs_the_host);
 	tcase_add_test(t, a_task_is_created_once_the_sandbox_runs);
+	tcase_add_test(t, who_belongs_to_a_pod_that_is_not_there_boots_no_vm);
 	tcase_add_test(t, a_stop_ends_tasks_and_waits_and_may_be_repeated);
 	tcase_add_test(t, a_stop_with_time_lets_the_tasks_end_first);
 	tcase_add_test(t, the_death_of_the_vm_answers_the_waits);

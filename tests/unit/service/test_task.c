@@ -27,6 +27,17 @@ static void begin_delete(struct rpc *r, const char *exec_id)
 	begin(r, "Delete", q, &containerd__task__v2__delete_response__descriptor);
 }
 
+static int delete_task(const char *id)
+{
+	Containerd__Task__V2__DeleteRequest *q =
+		pb_new(&containerd__task__v2__delete_request__descriptor);
+	static struct rpc r;
+
+	pb_str(&q->id, id);
+	begin(&r, "Delete", q, &containerd__task__v2__delete_response__descriptor);
+	return code_of(&r);
+}
+
 static int delete (const char *exec_id)
 {
 	static struct rpc r;
@@ -413,7 +424,7 @@ static const struct {
 } pods[] = {
 	{ "{}", 0 },
 	{ "{" TYPE "\"sandbox\"," ID "\"c1\"}", 0 },
-	{ "{" TYPE "\"container\"," ID "\"p1\"}", 0 },
+	{ "{" TYPE "\"container\"," ID "\"p1\"}", -ERR_NOT_FOUND },
 	{ "{" TYPE "\"sandbox\"," ID "\"p1\"}", -ERR_INVALID },
 	{ "{" TYPE "\"other\"," ID "\"c1\"}", -ERR_INVALID },
 	{ "{" TYPE "\"container\"}", -ERR_INVALID },
@@ -429,6 +440,27 @@ START_TEST(the_annotations_must_make_sense)
 
 	write_spec(text);
 	ck_assert_int_eq(create("c1"), pods[_i].code);
+}
+END_TEST
+
+#define MEMBER \
+	"{\"process\":{},\"root\":{\"path\":\"rootfs\"},\"linux\":{},\"annotations\":{" TYPE \
+	"\"container\"," ID "\"c1\"}}"
+
+START_TEST(a_pod_is_made_by_its_sandbox_container_and_there_for_all_that_come_while_it_lives)
+{
+	write_spec(MEMBER);
+	ck_assert_int_eq(create("m1"), -ERR_NOT_FOUND);
+	write_spec("{\"process\":{},\"root\":{\"path\":\"rootfs\"},\"linux\":{}}");
+	ck_assert_int_eq(create("c1"), 0);
+	write_spec(MEMBER);
+	ck_assert_int_eq(create("m1"), 0);
+	/* It ends with its last container, whichever that is. */
+	ck_assert_int_eq(delete_task("c1"), 0);
+	ck_assert_int_eq(create("m2"), 0);
+	ck_assert_int_eq(delete_task("m1"), 0);
+	ck_assert_int_eq(delete_task("m2"), 0);
+	ck_assert_int_eq(create("m3"), -ERR_NOT_FOUND);
 }
 END_TEST
 
@@ -803,6 +835,9 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, an_oom_kill_is_told_once_for_every_new_count);
 	tcase_add_test(t, a_create_never_answers_unimplemented);
 	tcase_add_loop_test(t, the_annotations_must_make_sense, 0, ARRAY_SIZE(pods));
+	tcase_add_test(
+		t,
+		a_pod_is_made_by_its_sandbox_container_and_there_for_all_that_come_while_it_lives);
 	tcase_add_loop_test(t, an_id_that_is_no_part_of_a_path_is_refused, 0, ARRAY_SIZE(bad_ids));
 	tcase_add_test(t, a_delete_that_fails_can_be_repeated_and_is_published_once);
 	tcase_add_test(t, deletes_that_come_together_are_published_once);
