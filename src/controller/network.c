@@ -47,6 +47,7 @@ struct network {
 	char *dns_search;
 	char *dns_options;
 	char *id;
+	bool policy_routing;
 	enum network_state state;
 	struct card *cards;
 	size_t n_cards;
@@ -75,6 +76,7 @@ struct network *network_new(const struct network_ops *ops, void *ctx,
 	n->dns_servers = mem_strdup(config->dns_servers);
 	n->dns_search = mem_strdup(config->dns_search);
 	n->dns_options = mem_strdup(config->dns_options);
+	n->policy_routing = config->policy_routing;
 	n->id = mem_strdup(id);
 	co_mutex_init(&n->lock);
 	return n;
@@ -137,6 +139,7 @@ static void adapter_init(struct adapter *a, struct network *n, struct card *card
 		.n_ip_configs = link->n_addresses,
 		.routes = mem_new0(link->n_routes + 1, sizeof(*s->routes)),
 		.n_routes = link->n_routes,
+		.policy_routing = n->policy_routing,
 	};
 	for (size_t i = 0; i < link->n_addresses; i++) {
 		s->ip_configs[i].address = link->addresses[i].text;

@@ -65,12 +65,14 @@ struct network;
  * @netns:	path of its namespace on the host, NULL or "" for none
  * @dns_servers, @dns_search, @dns_options: comma separated, NULL or "" for none; a namespace says
  *		nothing of them
+ * @policy_routing: each card but the first has a routing table of its own in the guest
  */
 struct network_config {
 	const char *netns;
 	const char *dns_servers;
 	const char *dns_search;
 	const char *dns_options;
+	bool policy_routing;
 };
 
 /** network_new() - @id: what the guest calls the namespace */

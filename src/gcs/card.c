@@ -31,7 +31,7 @@
 #include "wire/nl.h"
 
 /* As hcsshim's guest numbers them. */
-enum { OWN_TABLE = 101, OWN_TABLE_PRIORITY = 5, OWN_TABLE_METRIC = 500 };
+enum { OWN_TABLE_PRIORITY = 5, OWN_TABLE_METRIC = 500 };
 
 static struct nl_sock *open_netlink(void)
 {
@@ -179,7 +179,7 @@ static int add_rule(struct job *j, const char *address)
 
 	rtnl_rule_set_family(rule, nl_addr_get_family(from));
 	rtnl_rule_set_src(rule, from);
-	rtnl_rule_set_table(rule, OWN_TABLE);
+	rtnl_rule_set_table(rule, j->place->table);
 	rtnl_rule_set_prio(rule, OWN_TABLE_PRIORITY);
 	rtnl_rule_set_action(rule, FR_ACT_TO_TBL);
 	r = rtnl_rule_add(j->sock, rule, NLM_F_CREATE | NLM_F_EXCL);
@@ -211,7 +211,7 @@ static int add_address(struct job *j, const struct gcs_ip_config *c)
 	nl_addr_put(local);
 	if (r < 0)
 		return failed(j, r, "address", c->address);
-	return j->place->own_table ? add_rule(j, c->address) : 0;
+	return j->place->table ? add_rule(j, c->address) : 0;
 }
 
 static bool is_any(const char *hop)
@@ -227,13 +227,13 @@ static int put_route(struct job *j, const struct gcs_route *c, struct nl_addr *t
 	uint32_t metric = c->metric;
 	int r;
 
-	if (j->place->own_table && metric == 0)
+	if (j->place->table && metric == 0)
 		metric = OWN_TABLE_METRIC;
 	rtnl_route_set_family(route, (uint8_t)nl_addr_get_family(to));
 	rtnl_route_set_dst(route, to);
 	rtnl_route_set_scope(route, gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK);
 	rtnl_route_set_protocol(route, RTPROT_STATIC);
-	rtnl_route_set_table(route, j->place->own_table ? OWN_TABLE : RT_TABLE_MAIN);
+	rtnl_route_set_table(route, j->place->table ? j->place->table : RT_TABLE_MAIN);
 	if (metric)
 		rtnl_route_set_priority(route, metric);
 	rtnl_route_nh_set_ifindex(hop, j->index);

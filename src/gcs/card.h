@@ -38,13 +38,13 @@ int card_find(const char *dir, const uint8_t mac[6], char ret_name[IFNAMSIZ]);
  * @netns:	fd of the namespace
  * @link:	its name here
  * @name:	its name there
- * @own_table:	its routes go to a table of their own, for what its addresses send
+ * @table:	routing table of its own, for what its addresses send; 0: the namespace's
  */
 struct card_place {
 	int netns;
 	const char *link;
 	const char *name;
-	bool own_table;
+	uint32_t table;
 };
 
 /**

@@ -22,7 +22,8 @@
 #define APPEAR_USEC (5 * USEC_PER_SEC)
 #define POLL_USEC (10 * USEC_PER_MSEC)
 
-enum { CARDS_MAX = 64, SEARCH_MAX = 6 };
+/* hcsshim's guest has one table, 101, for all cards but the first. */
+enum { CARDS_MAX = 64, FIRST_TABLE = 101 };
 
 /**
  * struct adapter - a card in a network
@@ -142,13 +143,13 @@ static CO int take_card(struct network *n, const struct gcs_network_adapter *s, 
 {
 	static const char *const drivers[] = { "virtio_net", NULL };
 	_cleanup_free_ char *name = str_printf("eth%u", n->made);
-	struct card_place place = { .netns = n->netns,
-				    .name = name,
-				    .own_table = s->policy_routing && n->made > 0 };
+	struct card_place place = { .netns = n->netns, .name = name };
 	char link[IFNAMSIZ];
 	uint8_t mac[6];
 	int r;
 
+	if (s->policy_routing && n->made > 0)
+		place.table = FIRST_TABLE + (n->made - 1) % CARDS_MAX;
 	if (card_mac_parse(s->mac, mac) < 0)
 		return err_set(err, -ERR_INVALID, "\"%s\" is no MAC address", s->mac ? s->mac : "");
 	r = modules_need(n->agent->modules, drivers, err);

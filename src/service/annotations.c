@@ -18,6 +18,7 @@
 #define A_CPUS "io.microsoft.virtualmachine.computetopology.processor.count"
 #define A_IOPS "io.microsoft.virtualmachine.storageqos.iopsmaximum"
 #define A_BANDWIDTH "io.microsoft.virtualmachine.storageqos.bandwidthmaximum"
+#define A_POLICY_ROUTING "io.microsoft.virtualmachine.lcow.network.policybasedrouting"
 #define A_DENY_WRITABLE "io.microsoft.virtualmachine.fileshares.disablewritable"
 #define A_ENCRYPTED "io.microsoft.virtualmachine.storage.scratch.encrypted"
 
@@ -46,15 +47,14 @@ static void storage_limit(struct json_object *annotations, const char *name, uin
 		*ret = n;
 }
 
-static void deny_writable_shares(struct service *s, const char *text)
+static bool flag(struct json_object *annotations, const char *name)
 {
-	bool deny = false;
+	const char *text = json_get_str(annotations, name);
+	bool value = false;
 
-	if (text && str_bool(text, &deny) < 0)
-		log_warn("annotation " A_DENY_WRITABLE ": \"%s\" is neither true nor false: "
-			 "ignored",
-			 text);
-	s->deny_writable_shares = s->options->deny_writable_shares || deny;
+	if (text && str_bool(text, &value) < 0)
+		log_warn("annotation %s: \"%s\" is neither true nor false: ignored", name, text);
+	return value;
 }
 
 /* Who asks for it in words that cannot be read does not get plain text. */
@@ -75,7 +75,9 @@ int service_read_annotations(struct service *s, struct json_object *annotations,
 	uint64_t cpus = cfg->cpus;
 	int r;
 
-	deny_writable_shares(s, json_get_str(annotations, A_DENY_WRITABLE));
+	s->deny_writable_shares =
+		s->options->deny_writable_shares || flag(annotations, A_DENY_WRITABLE);
+	s->policy_routing = flag(annotations, A_POLICY_ROUTING);
 	storage_limit(annotations, A_IOPS, &cfg->storage_iops);
 	storage_limit(annotations, A_BANDWIDTH, &cfg->storage_bandwidth);
 	r = encrypt_scratch(s, json_get_str(annotations, A_ENCRYPTED), err);

@@ -203,7 +203,8 @@ static CO int start_sandbox(struct service *s, struct err *err)
 	const struct network_config network = { .netns = s->sandbox.netns,
 						.dns_servers = s->sandbox.dns_servers,
 						.dns_search = s->sandbox.dns_search,
-						.dns_options = s->sandbox.dns_options };
+						.dns_options = s->sandbox.dns_options,
+						.policy_routing = s->policy_routing };
 	CO_LOCK(&s->vm_lock);
 
 	int r = service_start_vm(s, err);

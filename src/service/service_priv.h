@@ -44,6 +44,7 @@ struct sandbox {
  * @vm_lock:	held while the VM is made and started: Creates that come together wait for the first
  * @sandbox:	what CreateSandbox made; without an id, the first Task.Create makes the VM
  * @deny_writable_shares: the configuration says so, or an annotation of who makes the VM
+ * @policy_routing: an annotation of who makes the VM: see struct network_config
  * @touched:	a Create has been asked for
  * @closing:	service_shutdown() was called
  */
@@ -57,6 +58,7 @@ struct service {
 	struct map tasks;
 	struct co_mutex vm_lock;
 	bool deny_writable_shares;
+	bool policy_routing;
 	bool touched;
 	bool closing;
 };

@@ -121,7 +121,8 @@ static void name_host(struct json_object *spec, const char *hostname)
 /* The namespace of a pod is that of its first container, or of the Sandbox API's pod. */
 static CO int join_pod(struct task *t, struct json_object *spec, const char *pod, struct err *err)
 {
-	const struct network_config network = { .netns = netns_of(spec) };
+	const struct network_config network = { .netns = netns_of(spec),
+						.policy_routing = t->service->policy_routing };
 	int r = pod_get(vm_pods(t->service->vm), pod, &network, &t->pod, err);
 
 	if (r >= 0 && pod_has_network(t->pod))

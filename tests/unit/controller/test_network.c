@@ -78,6 +78,19 @@ START_TEST(the_guest_is_told_addresses_routes_names_and_how_large_packets_are)
 	co_event_set(&net.gate);
 	run_all();
 	ck_assert_ptr_null(strstr(net_settings, "EncapOverhead"));
+	ck_assert_ptr_null(strstr(net_settings, "PolicyBasedRouting"));
+}
+END_TEST
+
+START_TEST(the_guest_is_told_to_route_by_policy)
+{
+	struct network_config config = two_cards;
+
+	config.policy_routing = true;
+	network_free(n);
+	n = network_new(&fake_network_ops, NULL, &config, "p1");
+	ck_assert_int_eq(bring_up(), 0);
+	ck_assert_ptr_nonnull(strstr(net_settings, "\"PolicyBasedRouting\":true"));
 }
 END_TEST
 
@@ -199,6 +212,7 @@ static void add_tests(TCase *t)
 {
 	tcase_add_test(t, every_card_of_the_namespace_is_one_of_the_guest);
 	tcase_add_test(t, the_guest_is_told_addresses_routes_names_and_how_large_packets_are);
+	tcase_add_test(t, the_guest_is_told_to_route_by_policy);
 	tcase_add_loop_test(t, a_pod_without_a_namespace_or_without_cards_has_no_network, 0,
 			    ARRAY_SIZE(cardless));
 	tcase_add_test(t, a_host_that_cannot_forward_is_no_failure);

@@ -169,7 +169,7 @@ END_TEST
 START_TEST(with_a_table_of_its_own_a_card_answers_for_its_addresses_only)
 {
 	use_everything();
-	place.own_table = true;
+	place.table = 101;
 	ck_assert_msg(put() == 0, "%s", err.text);
 	sh("nsenter --net=" POD " ip rule | grep -q '^5:.from 10.7.0.2 lookup 101'");
 	sh("nsenter --net=" POD " ip -6 rule | grep -q '^5:.from fd07::2 lookup 101'");

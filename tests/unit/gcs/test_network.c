@@ -102,6 +102,34 @@ START_TEST(cards_are_named_as_they_come_whatever_went)
 }
 END_TEST
 
+static struct gcs_ip_config of_card[] = { { (char[]){ "10.7.0.2" }, 24 } };
+static struct gcs_route everywhere[] = { { (char[]){ "10.7.0.1" }, (char[]){ "0.0.0.0/0" } } };
+
+START_TEST(by_policy_each_card_but_the_first_has_a_table_of_its_own)
+{
+	sh("ip link add new1 address 02:00:00:00:00:02 type veth peer name far1 && "
+	   "ip link add new2 address 02:00:00:00:00:03 type veth peer name far2");
+	settings.policy_routing = true;
+	settings.ip_configs = of_card;
+	settings.routes = everywhere;
+	settings.n_ip_configs = settings.n_routes = 1;
+	for (int i = 0; i < 3; i++) {
+		settings.id = (char[]){ (char)('A' + i), '\0' };
+		settings.mac[16] = (char)('1' + i);
+		of_card[0].address[3] = everywhere[0].next_hop[3] = (char)('1' + i);
+		ck_assert_msg(add() == 0, "%s", err.text);
+	}
+	sh("nsenter --net=/run/netns/n1 ip route | grep -q 'default via 10.1.0.1 dev eth0'");
+	for (int i = 1; i < 3; i++) {
+		sh("nsenter --net=/run/netns/n1 ip route show table %d | "
+		   "grep -q 'default via 10.%d.0.1 dev eth%d'",
+		   100 + i, i + 1, i);
+		sh("nsenter --net=/run/netns/n1 ip rule | grep -q 'from 10.%d.0.2 lookup %d'",
+		   i + 1, 100 + i);
+	}
+}
+END_TEST
+
 START_TEST(an_adapter_that_is_in_the_network_is_refused)
 {
 	ck_assert_int_eq(add(), 0);
@@ -205,6 +233,7 @@ static void add_tests(TCase *t)
 {
 	tcase_add_test(t, a_network_is_there_from_its_first_card_to_its_last);
 	tcase_add_test(t, cards_are_named_as_they_come_whatever_went);
+	tcase_add_test(t, by_policy_each_card_but_the_first_has_a_table_of_its_own);
 	tcase_add_test(t, an_adapter_that_is_in_the_network_is_refused);
 	tcase_add_loop_test(t, a_card_that_is_none_or_does_not_come_leaves_no_network, 0,
 			    ARRAY_SIZE(no_macs));

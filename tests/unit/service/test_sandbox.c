@@ -231,6 +231,21 @@ START_TEST(an_annotation_may_ask_for_encrypted_scratch_in_words_that_can_be_read
 }
 END_TEST
 
+#define POLICY "io.microsoft.virtualmachine.lcow.network.policybasedrouting"
+
+START_TEST(an_annotation_asks_for_routing_by_policy)
+{
+	static const char *const texts[] = { "{\"" POLICY "\":\"true\"}",
+					     "{\"" POLICY "\":\"maybe\"}", "{}" };
+	struct vm_config cfg = { .memory_mb = 512, .cpus = 1 };
+	_cleanup_json_ struct json_object *a = NULL;
+
+	ck_assert_int_eq(json_parse(texts[_i], strlen(texts[_i]), &a, NULL), 0);
+	ck_assert_int_eq(service_read_annotations(s, a, &cfg, NULL), 0);
+	ck_assert(s->policy_routing == (_i == 0));
+}
+END_TEST
+
 START_TEST(options_are_a_pod_s_configuration_or_anybody_s)
 {
 	static const char name[] = "runtime.v1.PodSandboxConfig";
@@ -618,6 +633,7 @@ static void add_tests(TCase *t)
 			    an_annotation_may_ask_for_encrypted_scratch_in_words_that_can_be_read,
 			    0, ARRAY_SIZE(encryptions));
 	tcase_add_loop_test(t, an_annotation_may_deny_writable_shares, 0, ARRAY_SIZE(denials));
+	tcase_add_loop_test(t, an_annotation_asks_for_routing_by_policy, 0, 3);
 	tcase_add_test(t, options_are_a_pod_s_configuration_or_anybody_s);
 	tcase_add_test(t, a_pod_s_configuration_is_taken);
 	tcase_add_test(t, annotations_of_a_pod_s_configuration_are_those_of_the_VM);
