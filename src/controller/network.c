@@ -14,6 +14,8 @@
 #include "vmm/netns.h"
 #include "wire/gcs.h"
 
+enum { MAC_LEN = 17 };
+
 static const char *const state_names[] = { "NotConfigured", "Configured", "Invalid", "TornDown" };
 _Static_assert(ARRAY_SIZE(state_names) == NETWORK_STATE_END, "a name for each state");
 
@@ -116,17 +118,23 @@ static const char *no_hop(const struct netns_route *r)
  */
 struct adapter {
 	struct gcs_network_adapter settings;
-	char mac[18];
+	char mac[MAC_LEN + 1];
+	char (*neighbor_macs)[MAC_LEN + 1];
 };
+
+static void put_mac(const uint8_t m[6], char ret[MAC_LEN + 1])
+{
+	snprintf(ret, MAC_LEN + 1, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
+		 m[5]);
+}
 
 static void adapter_init(struct adapter *a, struct network *n, struct card *card,
 			 struct netns_link *link)
 {
 	struct gcs_network_adapter *s = &a->settings;
-	const uint8_t *m = link->mac;
 
-	snprintf(a->mac, sizeof(a->mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3],
-		 m[4], m[5]);
+	put_mac(link->mac, a->mac);
+	a->neighbor_macs = mem_new0(link->n_neighbors + 1, sizeof(*a->neighbor_macs));
 	*s = (struct gcs_network_adapter){
 		.namespace_id = n->id,
 		.id = card->id,
@@ -139,6 +147,8 @@ static void adapter_init(struct adapter *a, struct network *n, struct card *card
 		.n_ip_configs = link->n_addresses,
 		.routes = mem_new0(link->n_routes + 1, sizeof(*s->routes)),
 		.n_routes = link->n_routes,
+		.neighbors = mem_new0(link->n_neighbors + 1, sizeof(*s->neighbors)),
+		.n_neighbors = link->n_neighbors,
 		.policy_routing = n->policy_routing,
 	};
 	for (size_t i = 0; i < link->n_addresses; i++) {
@@ -154,12 +164,19 @@ static void adapter_init(struct adapter *a, struct network *n, struct card *card
 		s->routes[i].destination = r->destination;
 		s->routes[i].metric = r->metric < UINT16_MAX ? (uint16_t)r->metric : UINT16_MAX;
 	}
+	for (size_t i = 0; i < link->n_neighbors; i++) {
+		put_mac(link->neighbors[i].mac, a->neighbor_macs[i]);
+		s->neighbors[i].address = link->neighbors[i].address;
+		s->neighbors[i].mac = a->neighbor_macs[i];
+	}
 }
 
 static void adapter_done(struct adapter *a)
 {
 	free(a->settings.ip_configs);
 	free(a->settings.routes);
+	free(a->settings.neighbors);
+	free(a->neighbor_macs);
 }
 
 /* ---- setup ---- */

@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
+#include <netlink/route/neighbour.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
 #include <netlink/route/rule.h>
@@ -272,6 +274,32 @@ static int add_route(struct job *j, const struct gcs_route *c)
 	return r;
 }
 
+/* The gateway of some plugins answers to nobody who asks for its address. */
+static int add_neighbor(struct job *j, const struct gcs_neighbor *c)
+{
+	struct nl_addr *to = parse(c->address), *lladdr;
+	struct rtnl_neigh *n;
+	uint8_t mac[6];
+	int r;
+
+	if (!to || strchr(c->address, '/') || card_mac_parse(c->mac, mac) < 0) {
+		nl_addr_put(to);
+		return err_set(j->err, -ERR_INVALID, "\"%s\" at \"%s\" is no neighbour",
+			       c->address ? c->address : "", c->mac ? c->mac : "");
+	}
+	lladdr = nl_addr_build(AF_LLC, mac, sizeof(mac));
+	n = rtnl_neigh_alloc();
+	rtnl_neigh_set_ifindex(n, j->index);
+	rtnl_neigh_set_dst(n, to);
+	rtnl_neigh_set_lladdr(n, lladdr);
+	rtnl_neigh_set_state(n, NUD_PERMANENT);
+	r = rtnl_neigh_add(j->sock, n, NLM_F_CREATE | NLM_F_REPLACE);
+	rtnl_neigh_put(n);
+	nl_addr_put(lladdr);
+	nl_addr_put(to);
+	return r < 0 ? failed(j, r, "neighbour", c->address) : 0;
+}
+
 static int current_mtu(struct job *j, unsigned *ret)
 {
 	struct rtnl_link *link = NULL;
@@ -308,6 +336,8 @@ static int configure(struct job *j)
 		r = add_address(j, &s->ip_configs[i]);
 	for (size_t i = 0; r >= 0 && i < s->n_routes; i++)
 		r = add_route(j, &s->routes[i]);
+	for (size_t i = 0; r >= 0 && i < s->n_neighbors; i++)
+		r = add_neighbor(j, &s->neighbors[i]);
 	return r;
 }
 

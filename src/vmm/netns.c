@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/if_tun.h>
 #include <linux/magic.h>
+#include <linux/neighbour.h>
 #include <linux/pkt_cls.h>
 #include <linux/rtnetlink.h>
 #include <net/ethernet.h>
@@ -17,6 +18,7 @@
 #include <netlink/route/classifier.h>
 #include <netlink/route/cls/u32.h>
 #include <netlink/route/link.h>
+#include <netlink/route/neighbour.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/qdisc.h>
 #include <netlink/route/route.h>
@@ -36,7 +38,14 @@
 #include "vmm/sk_lookup.h"
 #include "wire/nl.h"
 
-enum { LINKS_MAX = 16, ADDRESSES_MAX = 32, ROUTES_MAX = 256, BACKLOG = 128, RECORD_MAX = 8192 };
+enum {
+	LINKS_MAX = 16,
+	ADDRESSES_MAX = 32,
+	ROUTES_MAX = 256,
+	NEIGHBORS_MAX = 64,
+	BACKLOG = 128,
+	RECORD_MAX = 8192
+};
 
 /**
  * struct visit - one thing done inside of a namespace, on a worker thread that goes there for it
@@ -218,6 +227,35 @@ static int read_routes(struct visit *v, struct nl_sock *sock, struct netns_link 
 	return 0;
 }
 
+static void add_neighbor(struct netns_link *l, struct rtnl_neigh *n)
+{
+	struct nl_addr *address = rtnl_neigh_get_dst(n), *mac = rtnl_neigh_get_lladdr(n);
+	struct netns_neighbor *to;
+
+	if (!(rtnl_neigh_get_state(n) & NUD_PERMANENT) || !is_ip(address) || !mac ||
+	    nl_addr_get_len(mac) != sizeof(to->mac) || l->n_neighbors == NEIGHBORS_MAX)
+		return;
+	to = &l->neighbors[l->n_neighbors++];
+	put_address(address, to->address);
+	memcpy(to->mac, nl_addr_get_binary_addr(mac), sizeof(to->mac));
+}
+
+static int read_neighbors(struct visit *v, struct nl_sock *sock, struct netns_link *l, int index)
+{
+	struct nl_cache *cache;
+	int r = rtnl_neigh_alloc_cache(sock, &cache);
+
+	if (r < 0)
+		return nl_failed(v, r, "read neighbours");
+	l->neighbors = mem_new0(NEIGHBORS_MAX, sizeof(*l->neighbors));
+	for (struct nl_object *o = nl_cache_get_first(cache); o; o = nl_cache_get_next(o)) {
+		if (rtnl_neigh_get_ifindex((struct rtnl_neigh *)o) == index)
+			add_neighbor(l, (struct rtnl_neigh *)o);
+	}
+	nl_cache_free(cache);
+	return 0;
+}
+
 static int read_link(struct visit *v, struct nl_sock *sock, struct rtnl_link *link)
 {
 	struct netns_link *l = &v->links[v->n++];
@@ -228,7 +266,9 @@ static int read_link(struct visit *v, struct nl_sock *sock, struct rtnl_link *li
 	memcpy(l->mac, nl_addr_get_binary_addr(rtnl_link_get_addr(link)), sizeof(l->mac));
 	l->mtu = rtnl_link_get_mtu(link);
 	r = read_addresses(v, sock, l, index);
-	return r < 0 ? r : read_routes(v, sock, l, index);
+	if (r >= 0)
+		r = read_routes(v, sock, l, index);
+	return r < 0 ? r : read_neighbors(v, sock, l, index);
 }
 
 static int read_links(struct visit *v, struct nl_sock *sock)
@@ -285,6 +325,7 @@ struct netns_link *netns_links_free(struct netns_link *links, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		free(links[i].addresses);
 		free(links[i].routes);
+		free(links[i].neighbors);
 	}
 	free(links);
 	return NULL;

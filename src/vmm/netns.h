@@ -37,6 +37,12 @@ struct netns_route {
 	uint32_t metric;
 };
 
+/** struct netns_neighbor - behind one card, by a permanent entry, as some plugins have for gateways */
+struct netns_neighbor {
+	char address[INET6_ADDRSTRLEN];
+	uint8_t mac[6];
+};
+
 /** struct netns_link - an Ethernet card */
 struct netns_link {
 	char name[IFNAMSIZ];
@@ -46,6 +52,8 @@ struct netns_link {
 	size_t n_addresses;
 	struct netns_route *routes;
 	size_t n_routes;
+	struct netns_neighbor *neighbors;
+	size_t n_neighbors;
 };
 
 /**

@@ -441,6 +441,14 @@ static const struct json_field route_fields[] = {
 static const struct json_table route_table = TABLE("Route", route_fields);
 #undef STRUCT
 
+#define STRUCT struct gcs_neighbor
+static const struct json_field neighbor_fields[] = {
+	FIELD("IPAddress", JSON_STRING, address, OMIT),
+	FIELD("MacAddress", JSON_STRING, mac, OMIT),
+};
+static const struct json_table neighbor_table = TABLE("Neighbor", neighbor_fields);
+#undef STRUCT
+
 #define STRUCT struct gcs_network_adapter
 static const struct json_field network_adapter_fields[] = {
 	FIELD("NamespaceID", JSON_STRING, namespace_id, OMIT),
@@ -453,6 +461,7 @@ static const struct json_field network_adapter_fields[] = {
 	FIELD("IPConfigs", JSON_ARRAY, ip_configs, OMIT, .sub = &ip_config_table,
 	      ITEMS(n_ip_configs)),
 	FIELD("Routes", JSON_ARRAY, routes, OMIT, .sub = &route_table, ITEMS(n_routes)),
+	FIELD("Neighbors", JSON_ARRAY, neighbors, OMIT, .sub = &neighbor_table, ITEMS(n_neighbors)),
 	FIELD("PolicyBasedRouting", JSON_BOOL, policy_routing, OMIT),
 };
 const struct json_table gcs_network_adapter_table = TABLE("Network", network_adapter_fields);

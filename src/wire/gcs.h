@@ -316,6 +316,10 @@ struct gcs_route {
 	char *destination; /* DestinationPrefix: "10.0.0.0/8" */
 	uint16_t metric;
 };
+struct gcs_neighbor { /* of lcow */
+	char *address; /* IPAddress */
+	char *mac; /* MacAddress */
+};
 struct gcs_network_adapter { /* Network; a Remove has the two ids only */
 	char *namespace_id;
 	char *id;
@@ -328,6 +332,8 @@ struct gcs_network_adapter { /* Network; a Remove has the two ids only */
 	size_t n_ip_configs;
 	struct gcs_route *routes;
 	size_t n_routes;
+	struct gcs_neighbor *neighbors; /* of lcow: those that stay and are never asked for */
+	size_t n_neighbors;
 	bool policy_routing; /* PolicyBasedRouting */
 };
 

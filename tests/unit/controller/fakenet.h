@@ -37,7 +37,10 @@ static inline CO int fake_links(void *ctx, const char *netns, struct netns_link 
 				    .addresses = NEW0(struct netns_address),
 				    .n_addresses = 1,
 				    .routes = mem_new0(2, sizeof(*l->routes)),
-				    .n_routes = 2 };
+				    .n_routes = 2,
+				    .neighbors = NEW0(struct netns_neighbor),
+				    .n_neighbors = 1 };
+	*l[0].neighbors = (struct netns_neighbor){ "10.0.0.1", { 2, 0, 0, 0, 0, 0xb } };
 	*l[0].addresses = (struct netns_address){ "10.0.0.2", 24 };
 	l[0].routes[0] = (struct netns_route){ "10.0.0.1", "0.0.0.0/0", 70000 };
 	l[0].routes[1] = (struct netns_route){ "", "fd00::/8", 1 };

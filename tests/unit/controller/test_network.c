@@ -56,7 +56,7 @@ START_TEST(every_card_of_the_namespace_is_one_of_the_guest)
 }
 END_TEST
 
-START_TEST(the_guest_is_told_addresses_routes_names_and_how_large_packets_are)
+START_TEST(the_guest_is_told_addresses_routes_neighbours_names_and_how_large_packets_are)
 {
 	/* The second card's is not looked at. */
 	net.hold_at = "attach net1";
@@ -71,7 +71,8 @@ START_TEST(the_guest_is_told_addresses_routes_names_and_how_large_packets_are)
 			     "\"NextHop\":"
 			     "\"10.0.0.1\",\"DestinationPrefix\":\"0.0.0.0/0\",\"Metric\":65535},{"
 			     "\"NextHop\":\"::\",\"DestinationPrefix\":\"fd00::/"
-			     "8\",\"Metric\":1}]}",
+			     "8\",\"Metric\":1}],\"Neighbors\":[{\"IPAddress\":\"10.0.0.1\","
+			     "\"MacAddress\":\"02:00:00:00:00:0b\"}]}",
 			     NULL };
 	     *part; part++)
 		ck_assert_msg(strstr(net_settings, *part), "%s", net_settings);
@@ -211,7 +212,8 @@ END_TEST
 static void add_tests(TCase *t)
 {
 	tcase_add_test(t, every_card_of_the_namespace_is_one_of_the_guest);
-	tcase_add_test(t, the_guest_is_told_addresses_routes_names_and_how_large_packets_are);
+	tcase_add_test(
+		t, the_guest_is_told_addresses_routes_neighbours_names_and_how_large_packets_are);
 	tcase_add_test(t, the_guest_is_told_to_route_by_policy);
 	tcase_add_loop_test(t, a_pod_without_a_namespace_or_without_cards_has_no_network, 0,
 			    ARRAY_SIZE(cardless));

@@ -130,8 +130,15 @@ static struct gcs_route routes[] = {
 	{ (char[]){ "192.168.9.1" }, (char[]){ "10.9.0.0/16" }, 3 },
 };
 
+static struct gcs_neighbor neighbors[] = {
+	{ (char[]){ "10.7.0.1" }, (char[]){ "02-00-00-00-00-77" } },
+	{ (char[]){ "fd07::1" }, (char[]){ "02:00:00:00:00:78" } },
+};
+
 static void use_everything(void)
 {
+	settings.neighbors = neighbors;
+	settings.n_neighbors = ARRAY_SIZE(neighbors);
 	settings.ip_configs = ips;
 	settings.n_ip_configs = ARRAY_SIZE(ips);
 	settings.routes = routes;
@@ -156,6 +163,10 @@ START_TEST(a_card_is_moved_and_set_up_as_its_settings_say)
 	   " ip route | grep -q '10.9.0.0/16 via 192.168.9.1.*metric 3 onlink'");
 	sh("nsenter --net=" POD " ip -6 route | grep -q 'default via fd07::1.*metric 9'");
 	sh("test $(nsenter --net=" POD " ip -6 route | grep -c default) = 1");
+	sh("nsenter --net=" POD
+	   " ip neigh | grep -q '10.7.0.1 dev eth0 lladdr 02:00:00:00:00:77.*PERMANENT'");
+	sh("nsenter --net=" POD
+	   " ip neigh | grep -q 'fd07::1 dev eth0 lladdr 02:00:00:00:00:78.*PERMANENT'");
 }
 END_TEST
 
@@ -181,6 +192,7 @@ END_TEST
 static const struct {
 	struct gcs_ip_config ip;
 	struct gcs_route route;
+	struct gcs_neighbor neighbor;
 	uint16_t overhead;
 	const char *says;
 } bad[] = {
@@ -192,6 +204,10 @@ static const struct {
 	{ .route = { (char[]){ "10.7.0.1" }, (char[]){ "10.0.0.0/99" } }, .says = "10.0.0.0/99" },
 	{ .route = { (char[]){ "fd00::1" }, (char[]){ "10.0.0.0/8" } }, .says = "no route" },
 	{ .route = { (char[]){ "10.7.0.1" }, NULL }, .says = "no route" },
+	{ .neighbor = { (char[]){ "10.7.0.1" }, (char[]){ "02:00" } }, .says = "at \"02:00\"" },
+	{ .neighbor = { (char[]){ "10.7.0.1/8" }, (char[]){ "02:00:00:00:00:01" } },
+	  .says = "no neighbour" },
+	{ .neighbor = { NULL, (char[]){ "02:00:00:00:00:01" } }, .says = "no neighbour" },
 	{ .overhead = 1500, .says = "EncapOverhead 1500" },
 };
 
@@ -199,17 +215,21 @@ START_TEST(settings_that_are_none_are_named_and_leave_the_card_where_it_was)
 {
 	struct gcs_ip_config ip = bad[_i].ip;
 	struct gcs_route route = bad[_i].route;
+	struct gcs_neighbor neighbor = bad[_i].neighbor;
 
 	settings.ip_configs = &ip;
 	settings.n_ip_configs = ip.prefix_length ? 1 : 0;
 	settings.routes = &route;
 	settings.n_routes = route.next_hop ? 1 : 0;
+	settings.neighbors = &neighbor;
+	settings.n_neighbors = neighbor.mac ? 1 : 0;
 	settings.encap_overhead = bad[_i].overhead;
 	ck_assert_int_eq(put(), -ERR_INVALID);
 	ck_assert_msg(strstr(err.text, bad[_i].says), "%s", err.text);
 	sh("ip link show new0 >/dev/null");
 	sh("! nsenter --net=" POD " ip link show eth0 2>/dev/null");
-	settings.n_ip_configs = settings.n_routes = settings.encap_overhead = 0;
+	settings.n_ip_configs = settings.n_routes = settings.n_neighbors = 0;
+	settings.encap_overhead = 0;
 	ck_assert_int_eq(put(), 0);
 }
 END_TEST

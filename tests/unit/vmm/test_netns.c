@@ -148,7 +148,11 @@ START_TEST(a_card_is_read_with_its_addresses_and_routes)
 {
 	sh("ip addr add 10.7.0.2/24 dev eth0 && ip -6 addr add fd07::2/64 dev eth0 nodad && "
 	   "ip route add default via 10.7.0.1 metric 5 && ip route add 10.9.0.0/16 dev eth0 && "
-	   "ip -6 route add default via fd07::1 && ip route add 10.8.0.0/16 via 10.7.0.9");
+	   "ip -6 route add default via fd07::1 && ip route add 10.8.0.0/16 via 10.7.0.9 && "
+	   "ip neigh add 10.7.0.1 lladdr 02:00:00:00:00:77 dev eth0 nud permanent && "
+	   "ip neigh add fd07::1 lladdr 02:00:00:00:00:78 dev eth0 nud permanent && "
+	   "ip neigh add 10.7.0.9 lladdr 02:00:00:00:00:79 dev eth0 nud reachable && "
+	   "ip neigh add 10.7.0.1 lladdr 02:00:00:00:00:80 dev far nud permanent");
 	ck_assert_msg(run(do_links) == 0, "%s", err.text);
 	/* far is one, too. */
 	ck_assert_uint_eq(n_links, 2);
@@ -177,6 +181,14 @@ START_TEST(a_card_is_read_with_its_addresses_and_routes)
 	ck_assert_ptr_nonnull(strstr(text, "10.9.0.0/16 via  metric 0;"));
 	ck_assert_ptr_nonnull(strstr(text, "::/0 via fd07::1 metric 1024;"));
 	ck_assert_ptr_null(strstr(text, "10.7.0.0/24"));
+	ck_assert_uint_eq(links[0].n_neighbors, 2);
+	for (size_t i = 0; i < 2; i++) {
+		const struct netns_neighbor *n = &links[0].neighbors[i];
+		bool second = str_eq(n->address, "fd07::1");
+
+		ck_assert(second || str_eq(n->address, "10.7.0.1"));
+		ck_assert_mem_eq(n->mac, second ? "\2\0\0\0\0\x78" : "\2\0\0\0\0\x77", 6);
+	}
 }
 END_TEST
 
