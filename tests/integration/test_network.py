@@ -13,10 +13,16 @@ from lcowtest.sandbox import Member, SandboxVm
 
 # A PodSandboxConfig, as much as is of interest here.
 POD_CONFIG = {'dns_config': (4, {'servers': (1, ['str']), 'searches': (2, ['str'])})}
+POLICY = 'io.microsoft.virtualmachine.lcow.network.policybasedrouting'
 
 
 def ip(*args):
     subprocess.run(['ip', *args], check=True, stdin=subprocess.DEVNULL)
+
+
+def mac_of(card, *where):
+    shown = subprocess.run(['ip', *where, '-o', 'link', 'show', card], capture_output=True, text=True).stdout
+    return shown.split('link/ether ')[1].split()[0]
 
 
 class Namespace:
@@ -26,17 +32,22 @@ class Namespace:
         self.name, self.far, self.n = 'lcow%d' % n, 'far%d' % n, n
         self.path = '/run/netns/' + self.name
         ip('netns', 'add', self.name)
-        ip('link', 'add', self.far, 'mtu', str(mtu), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', self.name)
-        ip('addr', 'add', self.host, 'peer', self.address + '/24', 'dev', self.far)
-        ip('-6', 'addr', 'add', 'fd07:%d::1/64' % n, 'dev', self.far, 'nodad')
-        ip('link', 'set', self.far, 'up')
-        for args in (('addr', 'add', self.address + '/24', 'dev', 'eth0'),
-                     ('-6', 'addr', 'add', 'fd07:%d::2/64' % n, 'dev', 'eth0', 'nodad'), ('link', 'set', 'lo', 'up'),
-                     ('link', 'set', 'eth0', 'mtu', str(mtu), *(('address', mac) if mac else ()), 'up'),
-                     ('route', 'add', 'default', 'via', self.host), ('-6', 'route', 'add', 'default', 'via', 'fd07:%d::1' % n)):
+        ip('-n', self.name, 'link', 'set', 'lo', 'up')
+        self.add_card('eth0', n, mtu, mac)
+        for args in (('route', 'add', 'default', 'via', self.host), ('-6', 'route', 'add', 'default', 'via', 'fd07:%d::1' % n)):
             ip('-n', self.name, *args)
-        self.mac = subprocess.run(['ip', '-n', self.name, '-o', 'link', 'show', 'eth0'], capture_output=True,
-                                  text=True).stdout.split('link/ether ')[1].split()[0]
+        self.mac = mac_of('eth0', '-n', self.name)
+
+    def add_card(self, card, n, mtu=1500, mac=None):
+        """A card at 10.7.n.2 and fd07:n::2, whose other end is far<n> here."""
+        far = 'far%d' % n
+        ip('link', 'add', far, 'mtu', str(mtu), 'type', 'veth', 'peer', 'name', card, 'netns', self.name)
+        ip('addr', 'add', '10.7.%d.1' % n, 'peer', '10.7.%d.2/24' % n, 'dev', far)
+        ip('-6', 'addr', 'add', 'fd07:%d::1/64' % n, 'dev', far, 'nodad')
+        ip('link', 'set', far, 'up')
+        for args in (('addr', 'add', '10.7.%d.2/24' % n, 'dev', card), ('-6', 'addr', 'add', 'fd07:%d::2/64' % n, 'dev', card, 'nodad'),
+                     ('link', 'set', card, 'mtu', str(mtu), *(('address', mac) if mac else ()), 'up')):
+            ip('-n', self.name, *args)
 
     @property
     def host(self):
@@ -114,8 +125,8 @@ class Network(DirectCase):
         self.addCleanup(ns.close)
         return ns
 
-    def vm(self, **fields):
-        box = SandboxVm(self.bed, self.new_id('v'))
+    def vm(self, config=None, **fields):
+        box = SandboxVm(self.bed, self.new_id('v'), config)
         self.addCleanup(box.close)
         box.start_shim()
         box.boot(**fields)
@@ -174,12 +185,16 @@ class Network(DirectCase):
     def reaches_both_ways(self, box, ns):
         for address in (ns.host, 'fd07:%d::1' % ns.n):
             self.assertEqual(self.sh(box, self.asking(address)), 'TO THE HOST\n')
+        self.answers(box, ns.address)
+
+    def answers(self, box, address):
+        """A server in the pod is reached by one of its addresses."""
         word = self.new_id('e')
         fields = box.stdio('stdout', prefix=word)
         box.exec(word, 'sh', '-c', 'echo from the pod | nc -l -p 8080', **fields)
         for _ in range(100):
             try:
-                with socket.create_connection((ns.address, 8080), timeout=10) as conn:
+                with socket.create_connection((address, 8080), timeout=10) as conn:
                     conn.shutdown(socket.SHUT_WR)
                     self.assertEqual(conn.makefile().read(), 'from the pod\n')
                 break
@@ -259,18 +274,60 @@ class Network(DirectCase):
         with self.dial(spaces['two'], 8080) as s:
             self.assertEqual(forward.exchange(s, b'?'), b'two\n')
 
+    def test_every_card_comes_with_its_routes_and_neighbours_and_goes_with_its_pod(self):
+        ns = self.namespace(3, mtu=9000)
+        ns.add_card('net1', 103)
+        far = mac_of(ns.far)
+        for args in (('route', 'replace', 'default', 'via', '169.254.1.1', 'dev', 'eth0', 'onlink'),
+                     ('route', 'add', '10.99.0.0/16', 'via', '10.7.103.1', 'metric', '7'),
+                     # Nobody answers for it.
+                     ('neigh', 'add', '169.254.1.1', 'lladdr', far, 'dev', 'eth0', 'nud', 'permanent')):
+            ip('-n', ns.name, *args)
+        ip('addr', 'add', '10.99.0.1/32', 'dev', 'far103')
+        ip('addr', 'add', '10.98.0.1/32', 'dev', ns.far)
+        vm = self.vm(config={'annotations': {POLICY: 'true'}})
+        box, other = self.member(vm, spec=pod(ns)), self.member(vm)
+        self.assertIn('mtu 9000', self.sh(box, 'ip addr show eth0'))
+        self.assertIn('inet 10.7.103.2/24', self.sh(box, 'ip addr show eth1'))
+        self.assertIn('fd07:103::2/64', self.sh(box, 'ip addr show eth1'))
+        self.assertRegex(self.sh(box, 'cat /proc/net/arp'), r'169\.254\.1\.1 +0x1 +0x6 +' + far)
+        self.assertEqual(self.sh(box, self.asking('10.98.0.1')), 'TO THE HOST\n')
+        # By policy the second card's routes are for what its addresses send.
+        self.assertIn('from 10.7.103.2 lookup 101', self.sh(box, 'ip rule'))
+        self.assertIn('10.99.0.0/16 via 10.7.103.1 dev eth1  metric 7', self.sh(box, 'ip route show table 101'))
+        self.assertIn('via 169.254.1.1 dev eth0', self.sh(box, 'ip route get 10.99.0.1'))
+        self.answers(box, '10.7.103.2')
+        cards = 'ls /sys/bus/virtio/drivers/virtio_net | grep -c virtio'
+        self.assertEqual(self.sh(other, cards), '2\n')
+        box.call('Kill', signal=9)
+        box.call('Wait')
+        box.call('Delete', limit=box.limit)
+        self.assertTrue(ns.is_free())
+        self.assertEqual(self.sh(other, cards, code=1), '0\n')
+
     def test_a_pod_without_cards_has_lo_only(self):
         ns = Namespace.__new__(Namespace)
         ns.name, ns.path = 'lcow9', '/run/netns/lcow9'
         ip('netns', 'add', ns.name)
         ip('-n', ns.name, 'link', 'set', 'lo', 'up')
         self.addCleanup(ns.close)
-        vm = self.vm(netns_path=ns.path)
-        box = self.member(vm)
-        self.assertNotIn('eth0', self.sh(box, 'ip link'))
-        self.sh(box, 'echo near | nc -l -p 8080 >/dev/null 2>&1 &')
+        # As clients write that want no network.
+        file = self.bed.dir + '/no-network'
+        os.close(os.open(file, os.O_CREAT, 0o444))
+        self.addCleanup(os.unlink, file)
+        vm = self.vm(netns_path=file)
+        bare = self.member(vm, spec=pod(ns))
+        for box in (self.member(vm), bare):
+            shown = self.sh(box, 'ip addr')
+            self.assertIn('inet 127.0.0.1/8', shown)
+            self.assertNotIn('2: ', shown)
+        self.sh(bare, 'echo near | nc -l -p 8080 >/dev/null 2>&1 &')
         with self.dial(ns, 8080) as s:
             self.assertEqual(forward.exchange(s, b'?'), b'near\n')
+        info = {kv['key']: kv['value'] for kv in vm.vm('SandboxStatus', verbose=True)['info']}
+        self.assertEqual(info['networkSandboxPath'], file)
+        vm.vm('StopSandbox')
+        self.assertEqual(os.stat(file).st_size, 0)
 
     def test_a_namespace_that_is_not_there_is_refused_with_its_name(self):
         box = SandboxVm(self.bed, self.new_id('v'))
