@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
@@ -41,21 +39,6 @@ static int require(const struct service *s, const char *id, struct err *err)
 }
 
 /* ---- Create ---- */
-
-/* hcsshim's form of a sandbox' config.json: annotations, and no process. */
-static int read_config(const char *bundle, struct json_object **ret, struct err *err)
-{
-	_cleanup_free_ char *path = str_printf("%s/config.json", bundle);
-	_cleanup_free_ char *text = NULL;
-	size_t len;
-	int r = file_read(path, JSON_TEXT_MAX, &text, &len);
-
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return err_set(err, -ERR_INVALID, "read %s: %s", path, strerror(-r));
-	return json_parse(text, len, ret, err);
-}
 
 static char *joined(char *const *items, size_t n)
 {
@@ -122,10 +105,11 @@ static int read_request(struct service *s,
 {
 	_cleanup_json_ struct json_object *spec = NULL;
 	struct json_object *annotations;
-	int r = read_config(req->bundle_path, &spec, err);
+	int r = service_read_config(req->bundle_path, &spec, err);
 
 	if (r < 0)
-		return err_wrap(err, r, "%s/config.json", req->bundle_path);
+		return r;
+	/* hcsshim's form of one has annotations, and no process; containerd makes none. */
 	if (!spec)
 		spec = json_object_new_object();
 	annotations = json_get(spec, "annotations", NULL);

@@ -2,10 +2,12 @@
 #include "service/service.h"
 
 #include <errno.h>
+#include <json-c/json.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -14,6 +16,7 @@
 #include "guest/guest.h"
 #include "service/service_priv.h"
 #include "task.pb-c.h"
+#include "wire/json.h"
 #include "wire/pb.h"
 
 enum { EVENTS_SEC = 5, EXITS_SEC = 5 };
@@ -128,6 +131,27 @@ void task_remove(struct task *t, const struct process_status *status)
 }
 
 /* ---- the VM ---- */
+
+int service_read_config(const char *bundle, struct json_object **ret, struct err *err)
+{
+	_cleanup_free_ char *path = str_printf("%s/config.json", bundle);
+	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = file_read(path, JSON_TEXT_MAX, &text, &len);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return err_set(err, -ERR_INVALID, "read %s: %s", path, strerror(-r));
+	r = json_parse(text, len, &o, err);
+	if (r >= 0 && !json_object_is_type(o, json_type_object))
+		r = err_set(err, -ERR_INVALID, "it is no JSON object");
+	if (r < 0)
+		return err_wrap(err, r, "%s", path);
+	*ret = TAKE_PTR(o);
+	return 0;
+}
 
 CO int service_create_vm(struct service *s, const struct vm_config *cfg, struct err *err)
 {

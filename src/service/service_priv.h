@@ -111,6 +111,11 @@ void task_park_wait(struct task *t, const char *exec_id, struct ttrpc_call *call
 void task_answer_waits(struct task *t, const struct process_status *status);
 
 /**
+ * service_read_config() - config.json of a bundle, untouched when there is none
+ * Return: 0 with one reference, or -ERR_INVALID naming the file
+ */
+int service_read_config(const char *bundle, struct json_object **ret, struct err *err);
+/**
  * service_read_annotations() - what they say of the VM, and of its shares and scratch disks; before
  * service_create_vm()
  * @annotations: of a sandbox, or of the container that makes the VM; NULL for none

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -31,19 +29,6 @@ int task_not_found(const char *id, struct err *err)
 			   ProtobufCMessage *reply, void *ctx, struct err *err)
 
 /* ---- Create ---- */
-
-static int read_spec(const char *bundle, struct json_object **ret, struct err *err)
-{
-	_cleanup_free_ char *path = str_printf("%s/config.json", bundle);
-	_cleanup_free_ char *text = NULL;
-	size_t len;
-	int r = file_read(path, JSON_TEXT_MAX, &text, &len);
-
-	if (r < 0)
-		return err_sys(err, -ERR_INVALID, "read %s: %s", path, strerror(-r));
-	r = json_parse(text, len, ret, err);
-	return r < 0 ? err_wrap(err, r, "%s", path) : 0;
-}
 
 /* The pod that a container belongs to: what CRI says, or that of the Sandbox API, or the container
  * is its own. @ret_joins: it must be there already. */
@@ -202,8 +187,10 @@ HANDLER(task_create)
 		return err_set(err, -ERR_INVALID,
 			       "create %s: restore from a checkpoint is not supported", req->id);
 
-	int r = read_spec(req->bundle, &spec, err);
+	int r = service_read_config(req->bundle, &spec, err);
 
+	if (r >= 0 && !spec)
+		r = err_set(err, -ERR_INVALID, "%s has no config.json", req->bundle);
 	if (r >= 0)
 		r = pod_of(s, spec, req->id, &pod, &joins, err);
 	if (r < 0)

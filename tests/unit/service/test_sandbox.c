@@ -172,6 +172,8 @@ START_TEST(a_create_that_fails_can_be_repeated)
 	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
 	fake_file("bundle/config.json", "not JSON");
 	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
+	fake_file("bundle/config.json", "[]");
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
 	fake_file("bundle/config.json", "{\"annotations\":{"
 					"\"io.microsoft.virtualmachine.computetopology.memory."
 					"sizeinmb\":\"768\"}}");
@@ -548,6 +550,18 @@ START_TEST(a_task_is_created_once_the_sandbox_runs)
 }
 END_TEST
 
+START_TEST(a_member_whose_config_is_no_object_is_refused)
+{
+	run_sandbox();
+	s->sandbox.hostname = mem_strdup("pod");
+	write_spec("[]");
+	ck_assert_int_eq(create("m1"), -ERR_INVALID);
+	write_spec("null");
+	ck_assert_int_eq(create("m1"), -ERR_INVALID);
+	ck_assert_int_eq(ping("c1"), 0);
+}
+END_TEST
+
 START_TEST(who_belongs_to_a_pod_that_is_not_there_boots_no_vm)
 {
 	write_spec("{\"process\":{},\"root\":{\"path\":\"rootfs\"},\"linux\":{},\"annotations\":{"
@@ -651,6 +665,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_ping_asks_the_guest);
 	tcase_add_test(t, metrics_are_what_the_vm_costs_the_host);
 	tcase_add_test(t, a_task_is_created_once_the_sandbox_runs);
+	tcase_add_test(t, a_member_whose_config_is_no_object_is_refused);
 	tcase_add_test(t, who_belongs_to_a_pod_that_is_not_there_boots_no_vm);
 	tcase_add_test(t, a_stop_ends_tasks_and_waits_and_may_be_repeated);
 	tcase_add_test(t, a_stop_with_time_lets_the_tasks_end_first);
