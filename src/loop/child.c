@@ -46,12 +46,24 @@ struct child {
 };
 
 /** enum stage - where a start failed */
-enum stage { STAGE_FDS, STAGE_SESSION, STAGE_CWD, STAGE_PREPARE, STAGE_PARENT, STAGE_EXEC };
+enum stage {
+	STAGE_CGROUP,
+	STAGE_FDS,
+	STAGE_SESSION,
+	STAGE_CWD,
+	STAGE_PREPARE,
+	STAGE_PARENT,
+	STAGE_EXEC
+};
 
 static const char *const stage_names[] = {
-	[STAGE_FDS] = "set up its fds",       [STAGE_SESSION] = "start a session",
-	[STAGE_CWD] = "change directory",     [STAGE_PREPARE] = "prepare",
-	[STAGE_PARENT] = "follow the parent", [STAGE_EXEC] = "execute",
+	[STAGE_CGROUP] = "enter a cgroup",
+	[STAGE_FDS] = "set up its fds",
+	[STAGE_SESSION] = "start a session",
+	[STAGE_CWD] = "change directory",
+	[STAGE_PREPARE] = "prepare",
+	[STAGE_PARENT] = "follow the parent",
+	[STAGE_EXEC] = "execute",
 };
 
 /**
@@ -206,6 +218,11 @@ static int child_steps(struct start *s, enum stage *stage)
 	int r;
 
 	signals_reset();
+	/* First, for memory is charged to where a process is when it asks for it. */
+	*stage = STAGE_CGROUP;
+	for (unsigned i = 0; i < spec->n_cgroup_procs; i++)
+		if (write(spec->cgroup_procs[i], "0", 1) < 0)
+			return -errno;
 	*stage = STAGE_FDS;
 	r = fds_move(s);
 	if (r < 0)
@@ -330,6 +347,7 @@ int child_spawn(const struct child_spec *spec, struct child **ret, struct err *e
 		.flags = CLONE_PIDFD | spec->clone_flags,
 		.pidfd = (uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
+		.cgroup = spec->clone_flags & CLONE_INTO_CGROUP ? (uint64_t)spec->cgroup : 0,
 	};
 	long pid;
 
@@ -346,7 +364,8 @@ int child_spawn(const struct child_spec *spec, struct child **ret, struct err *e
 		child_main(&s);
 	}
 	if (pid < 0)
-		return err_sys(err, -errno, "%s: clone3", spec->argv[0]);
+		return err_sys(err, -errno, "%s: clone3%s", spec->argv[0],
+			       spec->clone_flags & CLONE_INTO_CGROUP ? " into a cgroup" : "");
 	c = NEW0(struct child);
 	c->pid = (pid_t)pid;
 	c->pidfd = pidfd;

@@ -18,7 +18,10 @@ struct err;
  * @cwd:	NULL inherits
  * @fds:	what becomes fd 0, 1, 2, …; -EBADF gives /dev/null; everything else is closed
  * @n_fds:	number of @fds; 0, 1, 2 beyond it are /dev/null
- * @clone_flags: CLONE_NEW… for clone3(2), 0 for none
+ * @clone_flags: CLONE_NEW… for clone3(2), 0 for none; with CLONE_INTO_CGROUP it is born in @cgroup
+ * @cgroup:	directory of a cgroup of version 2
+ * @cgroup_procs: cgroup.procs files, open for writing, that it writes itself into before all else
+ * @n_cgroup_procs: number of @cgroup_procs
  * @pdeathsig:	signal that it gets when this process dies, 0 for none
  * @setsid:	start a session of its own
  * @prepare:	runs in the child just before execve(), on failure its negative errno is reported by
@@ -34,6 +37,9 @@ struct child_spec {
 	const int *fds;
 	unsigned n_fds;
 	uint64_t clone_flags;
+	int cgroup;
+	const int *cgroup_procs;
+	unsigned n_cgroup_procs;
 	int pdeathsig;
 	bool setsid;
 	int (*prepare)(void *arg);

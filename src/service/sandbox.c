@@ -71,17 +71,34 @@ static struct claim_size size_of(const Runtime__V1__LinuxContainerResources *res
 	return size;
 }
 
-static void take_size(struct sandbox *sandbox, const Runtime__V1__LinuxPodSandboxConfig *section)
+/* A container of this name would get it from containerd's CRI. */
+static char *cgroup_of(const char *parent, const char *id)
+{
+	const char *slash = strrchr(parent, '/'), *base = slash ? slash + 1 : parent;
+	size_t len = strlen(parent);
+
+	if (len > 6 && str_eq(parent + len - 6, ".slice"))
+		return str_printf("%s:cri-containerd:%s", base, id);
+	while (len > 0 && parent[len - 1] == '/')
+		len--;
+	return str_printf("%.*s/%s", (int)len, parent, id);
+}
+
+static void take_linux(struct sandbox *sandbox, const char *id,
+		       const Runtime__V1__LinuxPodSandboxConfig *section)
 {
 	if (!section)
 		return;
 	sandbox->size = size_of(section->resources);
 	sandbox->overhead = size_of(section->overhead);
+	if (!str_empty(section->cgroup_parent))
+		sandbox->cgroup = cgroup_of(section->cgroup_parent, id);
 }
 
 /* What is of another type is for somebody else. The pod's annotations go before its bundle's. */
-static int read_options(struct sandbox *sandbox, const Google__Protobuf__Any *options,
-			struct json_object *annotations, struct err *err)
+static int read_options(struct sandbox *sandbox, const char *id,
+			const Google__Protobuf__Any *options, struct json_object *annotations,
+			struct err *err)
 {
 	static const ProtobufCMessageDescriptor *const type =
 		&runtime__v1__pod_sandbox_config__descriptor;
@@ -91,7 +108,7 @@ static int read_options(struct sandbox *sandbox, const Google__Protobuf__Any *op
 	if (!pod)
 		return r;
 	take_dns(sandbox, pod->dns_config);
-	take_size(sandbox, pod->linux_config);
+	take_linux(sandbox, id, pod->linux_config);
 	sandbox->hostname = str_empty(pod->hostname) ? NULL : mem_strdup(pod->hostname);
 	for (size_t i = 0; i < pod->n_annotations; i++)
 		json_object_object_add(annotations, pod->annotations[i]->key,
@@ -117,9 +134,10 @@ static int read_request(struct service *s,
 		annotations = json_object_new_object();
 		json_object_object_add(spec, "annotations", annotations);
 	}
-	r = read_options(&s->sandbox, req->options, annotations, err);
+	r = read_options(&s->sandbox, req->sandbox_id, req->options, annotations, err);
 	if (r >= 0)
 		r = service_read_annotations(s, annotations, cfg, err);
+	cfg->cgroup = s->sandbox.cgroup;
 	return r < 0 ? r : sizing_boot(cfg, &s->sandbox.size, &s->sandbox.overhead, err);
 }
 
@@ -131,8 +149,9 @@ static void sandbox_clear(struct sandbox *sandbox)
 	free(sandbox->dns_search);
 	free(sandbox->dns_options);
 	free(sandbox->hostname);
+	free(sandbox->cgroup);
 	sandbox->id = sandbox->netns = sandbox->dns_servers = sandbox->dns_search = NULL;
-	sandbox->dns_options = sandbox->hostname = NULL;
+	sandbox->dns_options = sandbox->hostname = sandbox->cgroup = NULL;
 	sandbox->size = sandbox->overhead = (struct claim_size){ 0 };
 }
 

@@ -187,7 +187,7 @@ CO int service_start_vm(struct service *s, struct err *err)
 	return r < 0 ? err_wrap(err, r, "start the VM") : 0;
 }
 
-CO int service_ensure_vm(struct service *s, struct json_object *annotations, struct err *err)
+CO int service_ensure_vm(struct service *s, struct json_object *spec, struct err *err)
 {
 	if (vm_state(s->vm) == VM_RUNNING)
 		return 0;
@@ -199,8 +199,9 @@ CO int service_ensure_vm(struct service *s, struct json_object *annotations, str
 		return vm_require_running(s->vm, err);
 	if (vm_state(s->vm) == VM_NOT_CREATED) {
 		struct vm_config cfg = s->options->vm;
-		int r = service_read_annotations(s, annotations, &cfg, err);
+		int r = service_read_annotations(s, json_get(spec, "annotations", NULL), &cfg, err);
 
+		cfg.cgroup = json_get_str(json_get(spec, "linux", NULL), "cgroupsPath");
 		if (r >= 0)
 			r = service_create_vm(s, &cfg, err);
 		if (r < 0)

@@ -17,6 +17,7 @@
  * @netns:	path of its network namespace, NULL for none
  * @dns_servers, @dns_search, @dns_options: of its PodSandboxConfig, comma separated; NULL for none
  * @hostname:	likewise, for containers that bring none
+ * @cgroup:	likewise, of its VM on the host; NULL for none
  * @size, @claim: likewise, what its containers will ask for together
  * @overhead:	likewise, what it may use beside them
  * @pod:	held from StartSandbox on
@@ -30,6 +31,7 @@ struct sandbox {
 	char *dns_search;
 	char *dns_options;
 	char *hostname;
+	char *cgroup;
 	struct claim_size size;
 	struct claim_size overhead;
 	struct claim claim;
@@ -138,11 +140,12 @@ CO int service_start_vm(struct service *s, struct err *err);
 /**
  * service_ensure_vm() - create and start the VM unless it runs; that of a sandbox only
  * StartSandbox starts
- * @annotations: of the task that needs it, see service_read_annotations()
+ * @spec:	config.json of the task that needs it: see service_read_annotations(), and its
+ *		cgroupsPath is the VM's
  *
  * Return: 0, -ERR_STATE when it has ended, or what failed
  */
-CO int service_ensure_vm(struct service *s, struct json_object *annotations, struct err *err);
+CO int service_ensure_vm(struct service *s, struct json_object *spec, struct err *err);
 /**
  * service_stop() - end every task, and then the VM
  * @usec:	how long the tasks have after SIGTERM; 0: no time, and no signal

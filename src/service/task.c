@@ -197,9 +197,8 @@ HANDLER(task_create)
 		return err_wrap(err, r, "create %s", req->id);
 	if (map_get(&s->tasks, req->id))
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
-	r = joins && vm_state(s->vm) == VM_NOT_CREATED
-		    ? require_pod(s, pod, err)
-		    : service_ensure_vm(s, json_get(spec, "annotations", NULL), err);
+	r = joins && vm_state(s->vm) == VM_NOT_CREATED ? require_pod(s, pod, err)
+						       : service_ensure_vm(s, spec, err);
 	if (r >= 0 && joins)
 		r = require_pod(s, pod, err);
 	if (r < 0)

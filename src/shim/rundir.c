@@ -21,6 +21,7 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "shim/config.h"
+#include "vmm/cgroup.h"
 #include "vmm/netns.h"
 
 enum {
@@ -264,6 +265,10 @@ int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 	if (r < 0 && first == 0)
 		first = err_sys(err, r, "end the logging drivers of %s", path);
 	r = free_cards(path, first < 0 ? NULL : err);
+	if (r < 0 && first == 0)
+		first = r;
+
+	r = cgroup_remove(path, first == 0 ? err : NULL);
 	if (r < 0 && first == 0)
 		first = r;
 

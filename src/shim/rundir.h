@@ -21,6 +21,7 @@ struct shim_config;
  *				unmistakable
  *     tap-<id>			card of a network namespace whose packets go to the VM, see
  *				vmm/netns.h
+ *     cgroup			cgroups of QEMU and its daemon on the host: see vmm/cgroup.h
  *     options			what start was given on stdin
  *     shares/, work/		mount points; the mounts are in the shim's own mount namespace and
  *				end with it

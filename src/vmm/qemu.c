@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "loop/child.h"
 #include "loop/loop.h"
+#include "vmm/cgroup.h"
 #include "vmm/jail.h"
 #include "vmm/transport.h"
 #include "vmm/vmm_priv.h"
@@ -178,7 +179,8 @@ static int qemu_jail(struct vmm *v, struct jail **ret, char **ret_program, struc
 	return 0;
 }
 
-static int qemu_spawn(struct vmm *v, const struct ends *e, struct err *err)
+static int qemu_spawn(struct vmm *v, const struct cgroups *cgroups, const struct ends *e,
+		      struct err *err)
 {
 	const int fds[] = { -EBADF,       e->messages_child, e->messages_child,
 			    e->qmp_child, e->console_child,  v->channel_fd };
@@ -198,7 +200,11 @@ static int qemu_spawn(struct vmm *v, const struct ends *e, struct err *err)
 	r = child_spawn(&(struct child_spec){ .argv = (const char *const *)argv,
 					      .fds = fds,
 					      .n_fds = ARRAY_SIZE(fds),
-					      .clone_flags = jail_clone_flags(),
+					      .clone_flags =
+						      jail_clone_flags() | cgroups->clone_flags,
+					      .cgroup = cgroups->dir,
+					      .cgroup_procs = cgroups->procs,
+					      .n_cgroup_procs = cgroups->n_procs,
 					      .pdeathsig = SIGKILL,
 					      .setsid = true,
 					      .prepare = jail_enter,
@@ -271,6 +277,7 @@ CO static int start_failed(struct vmm *v, int code, struct err *err)
 CO int vmm_start(struct vmm *v, struct err *err)
 {
 	_cleanup_(ends_close) struct ends e = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF };
+	_cleanup_cgroups_ struct cgroups cgroups = { 0 };
 	int r;
 
 	if (v->started)
@@ -283,13 +290,17 @@ CO int vmm_start(struct vmm *v, struct err *err)
 		r = tail_start(&v->console, TAKE_FD(e.console));
 	if (r < 0)
 		return err_sys(err, r, "watch QEMU's console");
+	if (v->cgroup)
+		r = cgroup_make("/proc/self/mountinfo", v->cfg.run_dir, v->cgroup, &cgroups, err);
+	if (r < 0)
+		return r;
 	if (v->cfg.transport == VM_TRANSPORT_VHOST_USER_VSOCK) {
-		r = transport_daemon(&v->cfg, &v->daemon, &v->channel_fd, err);
+		r = transport_daemon(&v->cfg, &cgroups, &v->daemon, &v->channel_fd, err);
 		if (r < 0)
 			return r;
 		child_on_exit(v->daemon, on_daemon_ended, v);
 	}
-	r = qemu_spawn(v, &e, err);
+	r = qemu_spawn(v, &cgroups, &e, err);
 	v->channel_fd = fd_close(v->channel_fd);
 	e.qmp_child = fd_close(e.qmp_child);
 	e.console_child = fd_close(e.console_child);

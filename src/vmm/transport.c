@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "loop/child.h"
+#include "vmm/cgroup.h"
 #include "vmm/channel_backend.h"
 #include "vmm/jail.h"
 
@@ -200,8 +201,8 @@ static int daemon_jail(const struct vm_config *cfg, const char *dir, struct jail
 	return 0;
 }
 
-CO int transport_daemon(const struct vm_config *cfg, struct child **ret, int *ret_fd,
-			struct err *err)
+CO int transport_daemon(const struct vm_config *cfg, const struct cgroups *cgroups,
+			struct child **ret, int *ret_fd, struct err *err)
 {
 	_cleanup_free_ char *dir = daemon_dir(cfg), *socket = str_printf("%s/vhost", dir),
 			    *program = NULL;
@@ -214,7 +215,11 @@ CO int transport_daemon(const struct vm_config *cfg, struct child **ret, int *re
 		return r;
 	argv = transport_daemon_args(cfg, program);
 	r = child_spawn(&(struct child_spec){ .argv = (const char *const *)argv,
-					      .clone_flags = jail_clone_flags(),
+					      .clone_flags =
+						      jail_clone_flags() | cgroups->clone_flags,
+					      .cgroup = cgroups->dir,
+					      .cgroup_procs = cgroups->procs,
+					      .n_cgroup_procs = cgroups->n_procs,
 					      .pdeathsig = SIGKILL,
 					      .setsid = true,
 					      .prepare = jail_enter,

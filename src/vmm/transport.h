@@ -4,6 +4,7 @@
 
 #include "vmm/vmm.h"
 
+struct cgroups;
 struct child;
 struct err;
 
@@ -25,12 +26,13 @@ int transport_open(const struct vm_config *cfg, struct channel **ret, int *ret_f
 
 /**
  * transport_daemon() - start vhost-device-vsock in a jail of its own and connect to it
+ * @cgroups:	where it is accounted for
  * @ret_fd:	vhost-user socket for QEMU
  *
  * Return: 0 or a negative code with text
  */
-CO int transport_daemon(const struct vm_config *cfg, struct child **ret, int *ret_fd,
-			struct err *err);
+CO int transport_daemon(const struct vm_config *cfg, const struct cgroups *cgroups,
+			struct child **ret, int *ret_fd, struct err *err);
 
 /** transport_daemon_args() - its argv; the caller frees it with strv_free() */
 char **transport_daemon_args(const struct vm_config *cfg, const char *program);

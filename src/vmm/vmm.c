@@ -6,9 +6,11 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "loop/child.h"
 #include "loop/loop.h"
+#include "vmm/cgroup.h"
 #include "vmm/channel_backend.h"
 #include "vmm/program.h"
 #include "vmm/transport.h"
@@ -63,6 +65,7 @@ static void config_copy(struct vmm *v, const struct vm_config *cfg)
 	};
 	v->cfg = *cfg;
 	v->cfg.boot = &v->boot;
+	v->cfg.cgroup = NULL;
 	v->cfg.id = mem_strdup(cfg->id);
 	v->cfg.qemu = mem_strdup(cfg->qemu);
 	v->cfg.vhost_device_vsock = mem_strdup(cfg->vhost_device_vsock);
@@ -86,6 +89,7 @@ static void config_drop(struct vmm *v)
 	free((char *)(uintptr_t)v->cfg.probe_cache);
 	free(v->shares);
 	free(v->vfio);
+	free(v->cgroup);
 }
 
 static struct vmm *vmm_alloc(const struct vm_config *cfg, void (*on_exit)(void *arg), void *arg)
@@ -116,15 +120,18 @@ CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *ar
 	       struct err *err)
 {
 	_cleanup_(vmm_freep) struct vmm *v = NULL;
-	_cleanup_free_ char *qemu = NULL;
+	_cleanup_free_ char *qemu = NULL, *cgroup = NULL;
 	int r = config_check(cfg, err);
 
+	if (r == 0 && !str_empty(cfg->cgroup))
+		r = cgroup_path(cfg->cgroup, &cgroup, err);
 	if (r < 0)
 		return r;
 	qemu = program_find(cfg->qemu);
 	if (!qemu)
 		return program_missing(cfg->qemu, err);
 	v = vmm_alloc(cfg, on_exit, arg);
+	v->cgroup = TAKE_PTR(cgroup);
 	r = accel_resolve(&v->cfg, &v->cfg.accel, err);
 	if (r == 0)
 		r = transport_resolve(&v->cfg, &v->cfg.transport, err);
@@ -198,6 +205,7 @@ char *vmm_last_words(const struct vmm *v)
 struct vmm *vmm_free(struct vmm *v)
 {
 	static const char *const left[] = { "jail", "qemu.pid", "vsock.pid" };
+	struct err err;
 
 	if (!v)
 		return NULL;
@@ -212,6 +220,8 @@ struct vmm *vmm_free(struct vmm *v)
 	shares_fini(v->shares);
 	shares_fini(v->vfio);
 	transport_clean(&v->cfg);
+	if (cgroup_remove(v->cfg.run_dir, &err) < 0)
+		log_warn("%s", err.text);
 	/* The records last: whatever they name is gone now. */
 	for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
 		_cleanup_free_ char *path = str_printf("%s/%s", v->cfg.run_dir, left[i]);

@@ -44,6 +44,8 @@ enum vm_transport {
  * @cid:	guest CID for the vsock transports, 0 otherwise
  * @kernel_args: more kernel arguments, NULL for none
  * @log_level:	of the agent: "info" …
+ * @cgroup:	of its processes on the host, as cgroup_path() takes it; NULL: they stay in the
+ *		shim's
  * @uid, @gid:	whom QEMU runs as (0: root, then with the capabilities that a share needs and no
  *		others)
  * @probe_cache: file that keeps the accelerator's verdict; NULL for none
@@ -68,6 +70,7 @@ struct vm_config {
 	uint32_t cid;
 	const char *kernel_args;
 	const char *log_level;
+	const char *cgroup;
 	uid_t uid;
 	gid_t gid;
 	const char *probe_cache;
@@ -116,7 +119,8 @@ struct channel *vmm_channel(struct vmm *v);
 /**
  * vmm_start() - start QEMU in its jail, agree on QMP, let the vCPUs run
  *
- * Its pid is recorded as <run_dir>/qemu.pid before it runs anything. Failure says why in QEMU's own
+ * Its pid is recorded as <run_dir>/qemu.pid before it runs anything, and its cgroup as
+ * <run_dir>/cgroup before that is made. Failure says why in QEMU's own
  * words.
  *
  * Return: 0 or a negative code with text

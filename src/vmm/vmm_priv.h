@@ -64,6 +64,7 @@ struct pci_port {
  * @cfg:	accel and transport resolved; its strings are copies
  * @shares:	<run_dir>/shares
  * @vfio:	<run_dir>/vfio, the jail's /dev/vfio
+ * @cgroup:	path of its processes' cgroup in each hierarchy, NULL for none
  * @vfio_lock:	one change of @vfio at a time
  * @host_root:	what stands before the host's /sys and /dev: "" but in tests
  * @channel_fd:	what QEMU inherits as the channel, -EBADF once it has
@@ -85,6 +86,7 @@ struct vmm {
 	void *arg;
 	char *shares;
 	char *vfio;
+	char *cgroup;
 	struct co_mutex vfio_lock;
 	const char *host_root;
 	struct channel *channel;

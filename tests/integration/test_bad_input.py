@@ -56,6 +56,14 @@ class Create(DirectCase):
         del spec['process']
         self.refused(self.sandbox(spec=spec), ttrpc.INVALID, text='process')
 
+    @only_lcow('runc makes what is left of it')
+    def test_a_cgroup_that_is_no_path(self):
+        for bad in ('/a/../../b', '/a//b', 'a--b.slice:p:n', '/' + 'x' * 300):
+            with self.subTest(bad=bad):
+                spec = oci_spec(self.new_id('s'), 'true')
+                spec['linux']['cgroupsPath'] = bad
+                self.refused(self.sandbox(spec=spec), ttrpc.INVALID, text='cgroup "')
+
     def test_no_config_at_all(self):
         box = self.sandbox(start=False)
         os.unlink(box.bundle + '/config.json')

@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 
-from lcowtest import forward, proc, settings, ttrpc, ws
-from lcowtest.case import Case, shared
+from lcowtest import cgroups, forward, proc, settings, ttrpc, ws
+from lcowtest.case import Case, only_lcow, shared
 from lcowtest.containerd import DEBS as VERSIONS
 from lcowtest.cri import CREATED, EXITED, GATEWAY4, GATEWAY6, NOTREADY, READY, RUNNING, Cri, Pod
 
@@ -54,6 +54,19 @@ class Kubelet:
         made = make()
         [pid] = set(proc.running('qemu-system')) - before
         return made, pid
+
+    def accounted(self, form, name):
+        """A pod whose VM is in the cgroup of this name below its parent's, which counts it. Nothing of it stays."""
+        path = form.format(self.new_id('lcowtest'))
+        cgroups.make(path)
+        self.addCleanup(cgroups.end, path)
+        pod, qemu = self.start_qemu(lambda: self.pod(cgroup_parent=path))
+        self.assertEqual(set(cgroups.of(qemu).values()), {'%s/%s' % (path, name % pod.id)})
+        self.assertGreater(cgroups.memory(path), 100 << 20)
+        self.assertEqual(self.sh(pod.start('c'), 'echo $HOSTNAME'), pod.name + '\n')
+        self.assertEqual(cgroups.children(path), [name % pod.id])
+        pod.remove()
+        self.assertEqual(cgroups.children(path), [])
 
 
 class EveryVersion(Kubelet):
@@ -165,6 +178,10 @@ class EveryVersion(Kubelet):
         self.assertGreater(int(self.sh(c, 'grep MemTotal /proc/meminfo').split()[1]), 600 << 10)
         self.assertEqual(self.sh(c, 'grep -c ^processor /proc/cpuinfo'), '2\n')
 
+    @only_lcow('no VM')
+    def test_the_VM_is_accounted_for_in_the_pod_s_cgroup(self):
+        self.accounted('/{0}/pod1', '%s')
+
     def test_stop_and_remove_in_every_order(self):
         pod = self.pod()
         one, two = (pod.start(name, 'sh', '-c', 'trap "exit 5" TERM; while true; do sleep 0.1; done') for name in ('one', 'two'))
@@ -223,6 +240,10 @@ class Podsandbox16(EveryVersion, Case):
 class Podsandbox17(EveryVersion, Case):
     version = '1.7'
 
+    @only_lcow('no VM')
+    def test_the_VM_is_accounted_for_in_the_pod_s_slice(self):
+        self.accounted('/{0}.slice/{0}-pod1.slice', 'cri-containerd-%s.scope')
+
 
 class Podsandbox21(EveryVersion, Case):
     version = '2.1'
@@ -230,6 +251,10 @@ class Podsandbox21(EveryVersion, Case):
 
 class ShimSandbox21(EveryVersion, Case):
     version, handler = '2.1', 'shim'
+
+    @only_lcow('no VM')
+    def test_the_VM_is_accounted_for_in_the_pod_s_slice(self):
+        self.accounted('/{0}.slice/{0}-pod1.slice', 'cri-containerd-%s.scope')
 
 
 class Volumes(Kubelet, Case):

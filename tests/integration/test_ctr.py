@@ -5,7 +5,7 @@ import subprocess
 import time
 import zlib
 
-from lcowtest import image, proc, settings
+from lcowtest import cgroups, image, proc, settings
 from lcowtest.case import CtrCase, only_lcow
 
 BURST = b'0123456789abcde\n' * (8 << 16)    # 8 MiB
@@ -101,6 +101,16 @@ class Detached(CtrCase):
             time.sleep(0.1)
         self.assertRegex(self.cd.ctr('task', 'ls').out, r'%s +\d+ +STOPPED' % name)
         self.check(self.cd.ctr('task', 'rm', name))
+
+    @only_lcow('no VM')
+    def test_the_VM_is_in_the_container_s_cgroup(self):
+        name = self.detached('sleep', '1000')
+        [qemu] = proc.running('qemu-system')
+        self.assertEqual(set(cgroups.of(qemu).values()), {'/default/' + name})
+        # What other runtimes do, and a second VM.
+        other = self.detached('sleep', '1000')
+        self.remove(name)
+        self.assertEqual(cgroups.children('/default'), [other])
 
     def test_a_pipe_through_exec_is_closed_at_its_end(self):
         name = self.detached('sleep', '1000')

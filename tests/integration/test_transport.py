@@ -6,7 +6,7 @@ import threading
 import time
 import zlib
 
-from lcowtest import debs, proc, settings, ttrpc
+from lcowtest import cgroups, debs, proc, settings, ttrpc
 from lcowtest.case import CtrCase, DirectCase, only_lcow
 from lcowtest.shares import SYSTEM
 from lcowtest.sockets import DIAL, MIB, SocketsCase, echo, read_all
@@ -102,6 +102,12 @@ class Vsock(DirectCase):
                 self.assertEqual(box.call('Wait', exec_id=name, limit=30 * settings.SLOW)['exit_status'], 0)
                 self.assertEqual(len(stream.finish()), size)
                 box.call('Delete', exec_id=name)
+
+    def test_the_daemon_is_in_the_cgroup_of_QEMU(self):
+        box, daemon = self.running()
+        [qemu] = proc.running('qemu-system')
+        self.assertEqual(set(cgroups.of(daemon).values()), {'/lcowtest/' + box.id})
+        self.assertEqual(cgroups.of(qemu), cgroups.of(daemon))
 
     def test_SIGKILL_of_the_daemon_ends_the_container(self):
         box, daemon = self.running()

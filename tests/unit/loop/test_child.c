@@ -4,6 +4,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -125,6 +126,43 @@ START_TEST(a_failure_of_prepare_is_reported)
 {
 	ck_assert_int_eq(spawn((struct child_spec){ .prepare = refuse }, ARGV("true")), -EXDEV);
 	ck_assert_str_eq(err.text, "true: prepare: Invalid cross-device link");
+}
+END_TEST
+
+START_TEST(a_child_enters_its_cgroups_before_all_else)
+{
+	_cleanup_fd_ int first = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600),
+			 second = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600),
+			 closed = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	const int procs[] = { first, second };
+	char text[4] = "";
+
+	/* That nothing says of a cgroup is written through fds that the child gets. */
+	ck_assert_int_eq(spawn((struct child_spec){ .fds = &closed,
+						    .n_fds = 1,
+						    .cgroup_procs = procs,
+						    .n_cgroup_procs = 2 },
+			       ARGV("true")),
+			 0);
+	wait_exit();
+	for (size_t i = 0; i < ARRAY_SIZE(procs); i++) {
+		ck_assert_int_eq(pread(procs[i], text, sizeof(text), 0), 1);
+		ck_assert_int_eq(text[0], '0');
+	}
+	ck_assert_int_eq(pread(closed, text, sizeof(text), 0), 0);
+}
+END_TEST
+
+START_TEST(a_cgroup_that_cannot_be_entered_is_an_error)
+{
+	_cleanup_fd_ int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct child_spec spec = { .cgroup_procs = &fd, .n_cgroup_procs = 1 };
+
+	ck_assert_int_eq(spawn(spec, ARGV("true")), -EBADF);
+	ck_assert_str_eq(err.text, "true: enter a cgroup: Bad file descriptor");
+	spec = (struct child_spec){ .clone_flags = CLONE_INTO_CGROUP, .cgroup = fd };
+	ck_assert_int_lt(spawn(spec, ARGV("true")), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "true: clone3 into a cgroup: "));
 }
 END_TEST
 
@@ -520,6 +558,8 @@ int main(void)
 	tcase_add_test(t, a_death_by_signal_is_reported);
 	tcase_add_test(t, what_cannot_be_executed_is_an_error_with_a_name);
 	tcase_add_test(t, a_failure_of_prepare_is_reported);
+	tcase_add_test(t, a_child_enters_its_cgroups_before_all_else);
+	tcase_add_test(t, a_cgroup_that_cannot_be_entered_is_an_error);
 	tcase_add_test(t, namespaces_are_made_before_prepare);
 	tcase_add_test(t, a_child_starts_with_default_signals_and_an_empty_mask);
 	tcase_add_test(t, fds_go_to_their_places_and_nothing_else_is_left);

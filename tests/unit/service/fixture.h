@@ -25,6 +25,7 @@ static unsigned clocks_set;
 /* ---- the VM ---- */
 
 static struct vm_config created; /* sizes of the VM that was made last */
+static char created_cgroup[256]; /* and its cgroup, "" for none */
 static void (*vm_exited)(void *arg);
 static void *vm_exited_arg;
 
@@ -34,6 +35,7 @@ static CO int on_create(void *ctx, const struct vm_config *cfg, void (*fn)(void 
 	vm_exited = fn;
 	vm_exited_arg = arg;
 	created = *cfg;
+	snprintf(created_cgroup, sizeof(created_cgroup), "%s", cfg->cgroup ? cfg->cgroup : "");
 	return 0;
 }
 

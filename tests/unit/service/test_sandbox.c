@@ -416,6 +416,46 @@ START_TEST(annotations_limit_the_disks_of_a_VM_and_bad_ones_are_ignored)
 }
 END_TEST
 
+static const struct {
+	const char *parent;
+	const char *cgroup;
+} parents[] = {
+	{ "", "" },
+	{ "/kubepods/burstable/pod1", "/kubepods/burstable/pod1/c1" },
+	{ "pods/", "pods/c1" },
+	{ "/", "/c1" },
+	{ "/kubepods.slice/kubepods-pod1.slice", "kubepods-pod1.slice:cri-containerd:c1" },
+	{ "a.slice", "a.slice:cri-containerd:c1" },
+};
+
+START_TEST(the_VM_is_in_a_cgroup_below_its_pod_s)
+{
+	Runtime__V1__PodSandboxConfig *pod = pod_of_size(0, 0, 0);
+
+	pb_str(&pod->linux_config->cgroup_parent, parents[_i].parent);
+	ck_assert_int_eq(make_pod(pod, "/nowhere"), 0);
+	ck_assert_str_eq(created_cgroup, parents[_i].cgroup);
+}
+END_TEST
+
+static CO void ensure_vm(void *arg)
+{
+	static const char text[] = "{\"linux\":{\"cgroupsPath\":\"/ns/c1\"}}";
+	_cleanup_json_ struct json_object *spec = NULL;
+
+	ck_assert_int_eq(json_parse(text, strlen(text), &spec, NULL), 0);
+	ck_assert_int_eq(service_ensure_vm(s, spec, NULL), 0);
+}
+
+START_TEST(the_VM_is_in_the_cgroup_of_the_task_that_makes_it)
+{
+	put_boot_files();
+	co_spawn("ensure", ensure_vm, NULL, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(created_cgroup, "/ns/c1");
+}
+END_TEST
+
 /* ---- Start, Status, Platform, Ping, Metrics ---- */
 
 START_TEST(what_was_not_created_is_not_started_and_not_found)
@@ -657,6 +697,8 @@ static void add_tests(TCase *t)
 	tcase_add_loop_test(t, annotations_limit_the_disks_of_a_VM_and_bad_ones_are_ignored, 0,
 			    ARRAY_SIZE(limits));
 	tcase_add_test(t, limits_that_CRI_s_annotations_do_not_set_ask_for_nothing);
+	tcase_add_loop_test(t, the_VM_is_in_a_cgroup_below_its_pod_s, 0, ARRAY_SIZE(parents));
+	tcase_add_test(t, the_VM_is_in_the_cgroup_of_the_task_that_makes_it);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
 	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);
 	tcase_add_test(t, a_network_namespace_that_is_not_there_is_named);

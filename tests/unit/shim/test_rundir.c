@@ -257,6 +257,20 @@ START_TEST(the_records_stay_while_something_that_they_name_is_left)
 }
 END_TEST
 
+START_TEST(a_recorded_cgroup_is_removed_with_what_was_made_above_it)
+{
+	_cleanup_free_ char *record = str_printf("%s/cgroup", r.path),
+			    *top = str_printf("%s/default", dir), *leaf = str_printf("%s/c1", top),
+			    *text = str_printf("%zu %s\n", strlen(dir), leaf);
+
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	ck_assert_int_eq(dir_make(leaf, 0755), 0);
+	ck_assert_int_eq(file_write(record, text, strlen(text), 0600), 0);
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+	ck_assert(!exists(top) && !exists(r.path));
+}
+END_TEST
+
 START_TEST(a_record_that_is_no_path_removes_nothing)
 {
 	_cleanup_free_ char *record = str_printf("%s/scratch", r.path);
@@ -286,6 +300,7 @@ int main(void)
 	tcase_add_test(t, a_new_sandbox_of_the_same_name_cleans_up_after_the_old_one);
 	tcase_add_test(t, what_a_cleaner_that_was_killed_left_is_removed);
 	tcase_add_test(t, the_records_stay_while_something_that_they_name_is_left);
+	tcase_add_test(t, a_recorded_cgroup_is_removed_with_what_was_made_above_it);
 	tcase_add_test(t, a_record_that_is_no_path_removes_nothing);
 	return run_case(t, "shim rundir");
 }
