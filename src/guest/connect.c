@@ -201,7 +201,7 @@ const struct gcs_caps *guest_caps(const struct guest *g)
 
 bool guest_has(const struct guest *g, const char *extension)
 {
-	return strv_has(g->negotiated.caps.guest.extensions, extension);
+	return g && strv_has(g->negotiated.caps.guest.extensions, extension);
 }
 
 void guest_on_oom(struct guest *g, void (*fn)(const char *container, uint64_t kills, void *arg),

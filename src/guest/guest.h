@@ -44,7 +44,7 @@ int guest_listen(struct guest *g, struct err *err);
 CO int guest_connect(struct guest *g, struct err *err);
 /** guest_caps() - what the guest said in NegotiateProtocol */
 const struct gcs_caps *guest_caps(const struct guest *g);
-/** guest_has() - whether one of lcow's extensions (GCS_EXT_…) was agreed */
+/** guest_has() - whether one of lcow's extensions (GCS_EXT_…) was agreed; not with a NULL @g */
 bool guest_has(const struct guest *g, const char *extension);
 /**
  * guest_on_oom() - before guest_connect(): be told of out-of-memory kills
