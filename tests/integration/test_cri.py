@@ -222,8 +222,15 @@ class EveryVersion(Kubelet):
 
     def test_the_death_of_the_VM_is_the_pod_s(self):
         pod, qemu = self.start_qemu(self.pod)
-        c = pod.start('c')
+        c = pod.start('c', 'sh', '-c', '(echo hello; sleep 100000) | nc -l -p 8080')
+        end = time.monotonic() + settings.BOOT_LIMIT
+        stream = pod.forward(8080)
+        while b'hello' not in stream.got.get(0, b''):
+            if not stream.read():
+                self.assertLess(time.monotonic(), end, 'nobody listens in the pod')
+                stream = pod.forward(8080)
         os.kill(qemu, signal.SIGKILL)
+        stream.finish()
         status = c.wait(EXITED)
         self.assertEqual(status['state'], EXITED)
         self.assertNotEqual(status['exit_code'], 0)
