@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "cgroups2.pb-c.h"
 #include "controller/network.h"
+#include "controller/sysctls.h"
 #include "cri.pb-c.h"
 #include "sandbox.pb-c.h"
 #include "service/service_priv.h"
@@ -93,6 +94,11 @@ static void take_linux(struct sandbox *sandbox, const char *id,
 	sandbox->overhead = size_of(section->overhead);
 	if (!str_empty(section->cgroup_parent))
 		sandbox->cgroup = cgroup_of(section->cgroup_parent, id);
+	if (section->n_sysctls > 0)
+		sandbox->sysctls = json_object_new_object();
+	for (size_t i = 0; i < section->n_sysctls; i++)
+		json_object_object_add(sandbox->sysctls, section->sysctls[i]->key,
+				       json_object_new_string(section->sysctls[i]->value));
 }
 
 /* What is of another type is for somebody else. The pod's annotations go before its bundle's. */
@@ -113,7 +119,7 @@ static int read_options(struct sandbox *sandbox, const char *id,
 	for (size_t i = 0; i < pod->n_annotations; i++)
 		json_object_object_add(annotations, pod->annotations[i]->key,
 				       json_object_new_string(pod->annotations[i]->value));
-	return 0;
+	return sandbox->sysctls ? sysctls_check(sandbox->sysctls, err) : 0;
 }
 
 static int read_request(struct service *s,
@@ -150,8 +156,10 @@ static void sandbox_clear(struct sandbox *sandbox)
 	free(sandbox->dns_options);
 	free(sandbox->hostname);
 	free(sandbox->cgroup);
+	json_put(sandbox->sysctls);
 	sandbox->id = sandbox->netns = sandbox->dns_servers = sandbox->dns_search = NULL;
 	sandbox->dns_options = sandbox->hostname = sandbox->cgroup = NULL;
+	sandbox->sysctls = NULL;
 	sandbox->size = sandbox->overhead = (struct claim_size){ 0 };
 }
 

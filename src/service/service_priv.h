@@ -18,6 +18,7 @@
  * @dns_servers, @dns_search, @dns_options: of its PodSandboxConfig, comma separated; NULL for none
  * @hostname:	likewise, for containers that bring none
  * @cgroup:	likewise, of its VM on the host; NULL for none
+ * @sysctls:	likewise, of the namespaces that its containers share; NULL for none
  * @size, @claim: likewise, what its containers will ask for together
  * @overhead:	likewise, what it may use beside them
  * @pod:	held from StartSandbox on
@@ -32,6 +33,7 @@ struct sandbox {
 	char *dns_options;
 	char *hostname;
 	char *cgroup;
+	struct json_object *sysctls;
 	struct claim_size size;
 	struct claim_size overhead;
 	struct claim claim;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "controller/network.h"
+#include "controller/sysctls.h"
 #include "events.pb-c.h"
 #include "google/protobuf/empty.pb-c.h"
 #include "runc.pb-c.h"
@@ -206,9 +207,11 @@ HANDLER(task_create)
 	t = task_new(s, req->id, pod);
 	if (!t)
 		return err_set(err, -ERR_EXISTS, "container %s: already exists", req->id);
-	/* Other pods of the VM have names of their own. */
-	if (str_eq(pod, s->sandbox.id))
+	/* Other pods of the VM have those of their own. */
+	if (str_eq(pod, s->sandbox.id)) {
 		name_host(spec, s->sandbox.hostname);
+		sysctls_add(spec, s->sandbox.sysctls);
+	}
 	r = join_pod(t, spec, pod, err);
 	if (r >= 0)
 		r = create_container(t, req, spec, err);

@@ -10,7 +10,7 @@ import time
 from lcowtest import cgroups, forward, proc, settings, ttrpc, ws
 from lcowtest.case import Case, only_lcow, shared
 from lcowtest.containerd import DEBS as VERSIONS
-from lcowtest.cri import CREATED, EXITED, GATEWAY4, GATEWAY6, NOTREADY, READY, RUNNING, Cri, Pod
+from lcowtest.cri import CREATED, EXITED, GATEWAY4, GATEWAY6, NOTREADY, READY, RUNNING, Cri, Pod, kv
 
 DEBS = [deb for deb in VERSIONS.values() if deb]
 OWN_PIDS = {'security_context': {'namespace_options': {'pid': 1}}}    # as kubelet says by default
@@ -74,7 +74,8 @@ class EveryVersion(Kubelet):
 
     def test_two_containers_of_a_pod_talk_over_localhost_and_to_the_network(self):
         dns = {'servers': ['192.0.2.53', '2001:db8::53'], 'searches': ['a.example', 'b.example'], 'options': ['ndots:5']}
-        pod, other = self.pod(dns=dns, hostname='names'), self.pod()
+        sysctls = {'net.ipv4.ip_unprivileged_port_start': '81', 'kernel.shm_rmid_forced': '1', 'kernel.domainname': 'domain'}
+        pod, other = self.pod(dns=dns, hostname='names', sysctls=kv(sysctls)), self.pod()
         self.assertEqual(pod.status()['state'], READY)
         one = pod.start('one', *SERVER)
         two = pod.start('two')
@@ -95,6 +96,8 @@ class EveryVersion(Kubelet):
             self.assertEqual(self.sh(two, 'nc -w 20 %s %d </dev/null' % server.getsockname()[:2]), 'host\n')
             thread.join()
         self.assertEqual(self.sh(two, 'cat /etc/hostname; hostname'), 'names\nnames\n')
+        self.assertEqual(self.sh(two, 'cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start kernel/shm_rmid_forced kernel/domainname'),
+                         '81\n1\ndomain\n')
         resolv = self.sh(two, 'cat /etc/resolv.conf')
         for line in ('nameserver 192.0.2.53', 'nameserver 2001:db8::53', 'search a.example b.example', 'options ndots:5'):
             self.assertIn(line + '\n', resolv)
@@ -258,6 +261,17 @@ class Podsandbox21(EveryVersion, Case):
 
 class ShimSandbox21(EveryVersion, Case):
     version, handler = '2.1', 'shim'
+
+    def test_sysctls_of_a_pod_outlive_its_containers_and_bad_ones_are_named(self):
+        with self.assertRaises(ttrpc.RpcError) as e:
+            self.pod(sysctls=kv({'net.core.somaxconn': '99', 'kernel.panic': '1'}))
+        self.assertIn('kernel.panic', e.exception.message)
+        pod = self.pod(sysctls=kv({'kernel.msgmax': '9000', 'net/core/somaxconn': '99'}))
+        for _ in range(2):
+            c = pod.start('c')
+            self.assertEqual(self.sh(c, 'cat /proc/sys/kernel/msgmax /proc/sys/net/core/somaxconn'), '9000\n99\n')
+            c.stop()
+            c.remove()
 
     @only_lcow('no VM')
     def test_the_VM_is_accounted_for_in_the_pod_s_slice(self):

@@ -438,6 +438,21 @@ START_TEST(the_VM_is_in_a_cgroup_below_its_pod_s)
 }
 END_TEST
 
+START_TEST(sysctls_of_a_pod_are_kept_for_its_containers_and_bad_ones_refused)
+{
+	Runtime__V1__PodSandboxConfig *pod = pod_of_size(0, 0, 0);
+
+	pb_map_set(pod->linux_config, "sysctls", "net.core.somaxconn", "99");
+	pb_map_set(pod->linux_config, "sysctls", "kernel.panic", "1");
+	ck_assert_int_eq(make_pod(pod, "/nowhere"), -ERR_INVALID);
+	ck_assert_ptr_null(s->sandbox.sysctls);
+	pod = pod_of_size(0, 0, 0);
+	pb_map_set(pod->linux_config, "sysctls", "net.core.somaxconn", "99");
+	ck_assert_int_eq(make_pod(pod, "/nowhere"), 0);
+	ck_assert_str_eq(json_get_str(s->sandbox.sysctls, "net.core.somaxconn"), "99");
+}
+END_TEST
+
 static CO void ensure_vm(void *arg)
 {
 	static const char text[] = "{\"linux\":{\"cgroupsPath\":\"/ns/c1\"}}";
@@ -698,6 +713,7 @@ static void add_tests(TCase *t)
 			    ARRAY_SIZE(limits));
 	tcase_add_test(t, limits_that_CRI_s_annotations_do_not_set_ask_for_nothing);
 	tcase_add_loop_test(t, the_VM_is_in_a_cgroup_below_its_pod_s, 0, ARRAY_SIZE(parents));
+	tcase_add_test(t, sysctls_of_a_pod_are_kept_for_its_containers_and_bad_ones_refused);
 	tcase_add_test(t, the_VM_is_in_the_cgroup_of_the_task_that_makes_it);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
 	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);
