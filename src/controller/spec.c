@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/spec.h"
 
+#include <inttypes.h>
 #include <json-c/json.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -10,7 +13,7 @@
 
 #define A_PRIVILEGED "io.microsoft.virtualmachine.lcow.privileged"
 
-enum { CPU_PERIOD = 100000 };
+enum { CPU_PERIOD = 100000, SHM_KIB = 65536 };
 
 static void drop(struct json_object *o, const char *const *names, size_t n)
 {
@@ -83,22 +86,36 @@ static bool is_cri_shm(struct json_object *mount)
 	       (str_eq(source, "/dev/shm") || str_eq(id + strcspn(id, "/"), "/shm"));
 }
 
+/* In KiB, if it is a tmpfs of its own; else what CRI would give it. That of the host may be larger
+ * than the VM. */
+static uint64_t shm_size(const char *source)
+{
+	struct statfs fs;
+
+	if (str_eq(source, "/dev/shm") || statfs(source, &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
+	    fs.f_blocks == 0)
+		return SHM_KIB;
+	return (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize / 1024;
+}
+
 static void replace_shm(struct json_object *spec)
 {
-	static const char *const options[] = { "nosuid", "noexec", "nodev", "mode=1777",
-					       "size=65536k" };
+	static const char *const options[] = { "nosuid", "noexec", "nodev", "mode=1777" };
 	struct json_object *list = json_get(spec, "mounts", NULL);
 	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *mount = json_object_array_get_idx(list, i);
+		_cleanup_free_ char *size = NULL;
 		struct json_object *words;
 
 		if (!is_cri_shm(mount))
 			continue;
+		size = str_printf("size=%" PRIu64 "k", shm_size(json_get_str(mount, "source")));
 		words = json_object_new_array();
 		for (size_t k = 0; k < ARRAY_SIZE(options); k++)
 			json_object_array_add(words, json_object_new_string(options[k]));
+		json_object_array_add(words, json_object_new_string(size));
 		json_object_object_add(mount, "type", json_object_new_string("tmpfs"));
 		json_object_object_add(mount, "source", json_object_new_string("shm"));
 		json_object_object_add(mount, "options", words);

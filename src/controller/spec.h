@@ -18,8 +18,8 @@ struct json_object;
  * Dropped: hooks, paths of namespaces but where they say that the pod's is shared, cgroupsPath,
  * resources.{devices, blockIO, hugepageLimits, network}, security labels of the host, intelRdt; the
  * windows section but for network.networkNamespace and devices. A CPU period of 0 becomes 100000
- * and a quota of 0 becomes -1. The /dev/shm that CRI makes for a pod on the host becomes a tmpfs,
- * which the guest shares between those who share ipc.
+ * and a quota of 0 becomes -1. The /dev/shm that CRI makes for a pod on the host becomes a tmpfs of
+ * the same size, which the guest shares between those who share ipc.
  *
  * Annotation io.microsoft.virtualmachine.lcow.privileged drops seccomp. It is set for a container
  * that may use every device, as privileged ones of containerd may: it gets the VM's.

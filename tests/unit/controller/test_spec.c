@@ -2,7 +2,12 @@
 #include "controller/spec.h"
 
 #include <json-c/json.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "controller/fixture.h"
 #include "wire/json.h"
 
@@ -153,6 +158,43 @@ START_TEST(the_guest_gets_what_means_something_there)
 }
 END_TEST
 
+/* @size: of the mount, NULL for a directory */
+static void expect_shm(const char *dir, const char *size, const char *want)
+{
+	_cleanup_free_ char *shm = str_printf("%s/sandboxes/p1/shm", dir), *text = NULL,
+			    *mounts = NULL;
+
+	ck_assert_int_eq(dir_make(shm, 0755), 0);
+	if (size)
+		ck_assert_int_eq(mount("shm", shm, "tmpfs", 0, size), 0);
+	text = str_printf("{\"process\":{},\"linux\":{},\"mounts\":[{\"destination\":\"/dev/shm\","
+			  "\"type\":\"bind\",\"source\":\"%s\"}]}",
+			  shm);
+	mounts = guest_spec(text, "mounts");
+	ck_assert_ptr_nonnull(strstr(mounts, want));
+	if (size)
+		ck_assert_int_eq(umount(shm), 0);
+}
+
+START_TEST(shm_is_as_large_as_on_the_host)
+{
+	char dir[] = "/tmp/test_spec.XXXXXX";
+
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return;
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	/* On what is no tmpfs, whatever /tmp is. */
+	ck_assert_int_eq(mount("none", dir, "ramfs", 0, NULL), 0);
+	expect_shm(dir, "size=3m", "\"size=3072k\"");
+	/* Without a limit, and a directory of what is none. */
+	expect_shm(dir, "size=0", "\"size=65536k\"");
+	expect_shm(dir, NULL, "\"size=65536k\"");
+	ck_assert_int_eq(umount(dir), 0);
+	ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 START_TEST(what_is_not_known_passes)
 {
 	_cleanup_free_ char *got = guest_spec("{\"ociVersion\":\"1.1.0\",\"linux\":{},\"process\":{"
@@ -194,6 +236,7 @@ int main(void)
 	TCase *t = tcase_create("spec");
 
 	tcase_add_loop_test(t, the_guest_gets_what_means_something_there, 0, ARRAY_SIZE(rows));
+	tcase_add_test(t, shm_is_as_large_as_on_the_host);
 	tcase_add_test(t, what_is_not_known_passes);
 	tcase_add_loop_test(t, a_spec_without_its_sections_is_refused, 0, ARRAY_SIZE(refused));
 	suite_add_tcase(s, t);
