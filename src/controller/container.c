@@ -293,8 +293,12 @@ static CO int release_resources(struct container *c, struct err *err)
 		r = r < 0 ? r : k;
 	}
 
+	bool any = c->disk_ids != NULL;
+	uint64_t t0 = time_mono();
 	int k = scsi_unmap_all(c->env->scsi, &c->disk_ids, r < 0 ? &other : err);
 
+	if (any && k >= 0)
+		log_phase("disks released", t0);
 	return r < 0 ? r : k;
 }
 
