@@ -7,6 +7,7 @@
 #include "controller/device/scsi.h"
 #include "controller/device/socket.h"
 #include "controller/fixture.h"
+#include "controller/network.h"
 #include "guest/guest.h"
 #include "wire/gcs.h"
 
@@ -91,6 +92,23 @@ START_TEST(a_guest_that_cannot_relay_sockets_is_given_none)
 }
 END_TEST
 
+static struct guest_loopback *loopback;
+
+static CO void lead(void *arg)
+{
+	*(int *)arg = vm_devices_network_ops.forward(&devices, "/nowhere", "p1", &loopback, &err);
+}
+
+START_TEST(a_guest_that_cannot_forward_ports_is_led_to_nothing)
+{
+	int r = 1;
+
+	in_coroutine(lead, &r);
+	ck_assert_int_eq(r, 0);
+	ck_assert_ptr_null(loopback);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("controller vm_devices");
@@ -102,6 +120,7 @@ int main(void)
 		       a_guest_that_does_not_heed_a_root_digest_is_given_no_layer_that_needs_one);
 	tcase_add_test(t, a_guest_that_keeps_its_own_time_is_not_told_it);
 	tcase_add_test(t, a_guest_that_cannot_relay_sockets_is_given_none);
+	tcase_add_test(t, a_guest_that_cannot_forward_ports_is_led_to_nothing);
 	suite_add_tcase(s, t);
 
 	SRunner *r = srunner_create(s);

@@ -155,13 +155,14 @@ static int row;
 
 static CO void tries_both(void)
 {
-	_cleanup_fd_ int listener = serve(families[row].server, true, 8);
+	int listener = serve(families[row].server, true, 8);
 	_cleanup_free_ char *address = mem_strdup(families[row].dialled);
 
 	settings.address = address;
 	ck_assert_int_eq(forward_add(&agent, &settings, &err), families[row].result);
 	ck_assert_uint_eq(n_accepted, families[row].result == 0);
 	settings.address = NULL;
+	fd_close(listener);
 }
 
 START_TEST(either_address_of_localhost_stands_for_the_other)
@@ -174,12 +175,13 @@ END_TEST
 static CO void refused(void)
 {
 	/* That it is there outside of the network is no help. */
-	_cleanup_fd_ int outside = serve("127.0.0.1", false, 8);
+	int outside = serve("127.0.0.1", false, 8);
 
 	ck_assert_int_eq(forward_add(&agent, &settings, &err), -ECONNREFUSED);
 	ck_assert_str_eq(err.text, "forward port 8080 of 127.0.0.1: connect: Connection refused");
 	ck_assert_uint_eq(n_accepted, 0);
 	ck_assert_uint_eq(network_forwards(network)->n, 0);
+	fd_close(outside);
 }
 
 START_TEST(where_nobody_listens_the_request_fails_and_the_host_is_not_dialled)
@@ -210,13 +212,14 @@ END_TEST
 static CO void silent(void)
 {
 	/* The queue is full. */
-	_cleanup_fd_ int listener = serve("127.0.0.1", true, 0);
+	int listener = serve("127.0.0.1", true, 0);
 	CO_LIMIT(200 * USEC_PER_MSEC);
 
 	ck_assert_int_eq(forward_add(&agent, &settings, &err), 0);
 	ck_assert_int_eq(forward_add(&agent, &settings, &err), -ETIMEDOUT);
 	ck_assert_ptr_nonnull(strstr(err.text, "connect: "));
 	ck_assert_uint_eq(network_forwards(network)->n, 1);
+	fd_close(listener);
 }
 
 START_TEST(who_does_not_answer_is_not_waited_for_forever)

@@ -145,11 +145,13 @@ static CO int connect_tcp(void)
 /* The second one's queue is full. */
 static int wait_connect(void)
 {
-	_cleanup_fd_ int listener = listen_tcp(0);
+	int listener = listen_tcp(0), r;
 	_cleanup_fd_ int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ck_assert_int_eq(connect(first, (struct sockaddr *)&at, sizeof(at)), 0);
-	return connect_tcp();
+	r = connect_tcp();
+	fd_close(listener);
+	return r;
 }
 
 static int wait_mutex(void)
@@ -594,12 +596,13 @@ static void connector(void *arg)
 START_TEST(connecting_waits_for_the_answer_whatever_it_is)
 {
 	static const int backlogs[] = { 1, -1 }, answers[] = { 0, -ECONNREFUSED };
-	_cleanup_fd_ int listener = listen_tcp(backlogs[_i]);
+	int listener = listen_tcp(backlogs[_i]);
 
 	f.result = 1;
 	co_spawn("connector", connector, NULL, USEC_NEVER);
 	run_out();
 	ck_assert_int_eq(f.result, answers[_i]);
+	fd_close(listener);
 }
 END_TEST
 
