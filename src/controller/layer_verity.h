@@ -8,8 +8,8 @@ struct err;
 
 /**
  * layer_verity_read() - what the option X-containerd.dmverity of a layer demands
- * @value:	path of the layer's metadata file; or "on", "auto" or "off" of containerd 2.3, which
- *		mean the file <image>.dmverity: it must be there, it need not, or it is not looked at
+ * @value:	path of the layer's metadata file; or containerd 2.3's "on", "auto" or "off", which
+ *		mean <image>.dmverity: it must be there, it need not, or it is not looked at
  * @image:	the layer
  * @ret_digest:	root digest in hex, NULL when none is demanded; the caller frees it
  * @ret_offset:	where the superblock lies in the image, in bytes

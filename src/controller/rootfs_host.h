@@ -48,8 +48,8 @@ int host_check_raw(const char *path, struct err *err);
 
 /**
  * host_make_scratch() - make a new sparse image for a scratch disk
- * @blank:	leave it so, for the guest. Otherwise it is formatted here where the host can: that is
- *		much quicker than in the guest, which formats what it finds unformatted
+ * @blank:	leave it so for the guest, which formats what it finds unformatted; otherwise that
+ *		is done here where the host can, and much quicker
  *
  * Return: 0; -EEXIST when there is one of that name; negative errno, then there is none
  */

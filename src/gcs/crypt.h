@@ -11,7 +11,7 @@ struct err;
  * crypt_open() - a device that encrypts what is written to a disk, by a key that nobody knows
  * @owner:	who gives it back by dm_close(); then nothing that was written can be read again
  * @name:	of the device
- * @device:	the disk, the last bytes of which are not used if it does not end at a multiple of 4096
+ * @device:	the disk; what is behind its last multiple of 4096 bytes is not used
  * @ret_node:	its node; the caller frees it
  *
  * AES-XTS with 512 bits of the kernel's random numbers, in sectors of 4096 bytes. What is changed

@@ -40,15 +40,16 @@ static const struct filesystem {
 	bool crc32c; /* asks the crypto layer for it, by a name that no module has */
 	const char *read_only; /* options of a read-only mount */
 	const char *encrypted; /* those of an encrypted one */
-	const char *mkfs[8];
+	const char *mkfs[9];
 } filesystems[] = {
-	/* Zeroing inode tables in the background costs nothing where a disk can do it by itself, but
-	 * what is encrypted would have to be written. */
+	/* Zeroing inode tables in the background costs nothing where a disk can do it by itself,
+	 * but what is encrypted would have to be written. */
 	{ "ext4",
 	  true,
 	  "noload",
 	  "noinit_itable",
-	  { "mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard" } },
+	  { "mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", "-m",
+	    "0" } },
 	{ "erofs", true, NULL, NULL, { NULL } },
 	{ "xfs", true, "norecovery", NULL, { "mkfs.xfs", "-q", "-f" } },
 	{ "squashfs", false, NULL, NULL, { NULL } },

@@ -21,8 +21,8 @@ struct gcs_mapped_disk;
  */
 CO int disk_add(struct agent *a, const struct gcs_mapped_disk *d, struct err *err);
 /**
- * disk_remove() - MappedVirtualDisk Remove: unmount, and close what the mount was made through, which
- * the request need not say; not mounted is success, a disk that has vanished too
+ * disk_remove() - MappedVirtualDisk Remove: unmount, and close what the mount was made through,
+ * which the request need not say; not mounted is success, a disk that has vanished too
  */
 CO int disk_remove(struct agent *a, const struct gcs_mapped_disk *d, struct err *err);
 

@@ -124,7 +124,7 @@ int verity_parse(const unsigned char *bytes, uint64_t at, uint64_t size, struct 
 
 void verity_set_root(struct verity *v, const unsigned char *top)
 {
-	unsigned char salted[VERITY_SALT_MAX + VERITY_BLOCK_MAX];
+	_cleanup_free_ unsigned char *salted = mem_new0(1, v->salt_len + v->hash_block_size);
 
 	memcpy(salted, v->salt, v->salt_len);
 	memcpy(salted + v->salt_len, top, v->hash_block_size);
@@ -179,7 +179,7 @@ char *verity_table(const struct verity *v, const char *device)
 			  v->data_blocks, v->hash_start, v->root_digest, salt);
 }
 
-/* The kernel has a portable one built in; where the CPU does it, the module is several times faster. */
+/* The kernel has a portable one built in; with vectors it is much faster. */
 static CO void load_sha256(struct agent *a)
 {
 	static const char *const fast[] = { "sha256_ssse3", NULL };

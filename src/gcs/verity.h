@@ -46,7 +46,7 @@ struct verity {
 int verity_parse(const unsigned char *sb, uint64_t at, uint64_t size, struct verity *ret,
 		 struct err *err);
 
-/** verity_set_root() - set the root digest from the tree's top block, of @v->hash_block_size bytes */
+/** verity_set_root() - set the root digest from the tree's top block (@v->hash_block_size bytes) */
 void verity_set_root(struct verity *v, const unsigned char *top);
 
 /**

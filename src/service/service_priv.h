@@ -120,12 +120,12 @@ void task_answer_waits(struct task *t, const struct process_status *status);
  */
 int service_read_config(const char *bundle, struct json_object **ret, struct err *err);
 /**
- * service_read_annotations() - what they say of the VM, and of its shares and scratch disks; before
- * service_create_vm()
+ * service_read_annotations() - what they say of the VM, and of its shares and scratch disks;
+ * before service_create_vm()
  * @annotations: of a sandbox, or of the container that makes the VM; NULL for none
  *
- * Return: 0; -ERR_INVALID naming an annotation of hcsshim's that cannot be read; -ERR_EXHAUSTED when
- * the pod's limits need a larger VM than there may be
+ * Return: 0; -ERR_INVALID naming an annotation of hcsshim's that cannot be read; -ERR_EXHAUSTED
+ * when the pod's limits need a larger VM than there may be
  */
 int service_read_annotations(struct service *s, struct json_object *annotations,
 			     struct vm_config *cfg, struct err *err);

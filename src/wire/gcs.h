@@ -251,10 +251,9 @@ struct gcs_scsi_device {
 	uint8_t controller, lun;
 }; /* SCSIDevice */
 
-/* VerityInfo of a disk: hcsshim's names for what is demanded of it; what else it has is not read */
+/* VerityInfo of a disk: what is demanded of it, by hcsshim's names; others are not read */
 struct gcs_verity {
-	uint64_t
-		data_bytes; /* Ext4SizeInBytes: where the superblock lies, 0 behind the file system */
+	uint64_t data_bytes; /* Ext4SizeInBytes: up to the superblock; 0: the file system's */
 	bool superblock; /* SuperBlock: there is one */
 	char *root_digest; /* RootDigest, in hex; nothing is demanded without one */
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A disk of the host's that the guest looks at: its file system's size, and a dm-verity superblock. */
+/* A disk that the guest looks at: the size of its file system, and a dm-verity superblock. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +40,7 @@ static void parse(const unsigned char *sb, uint64_t at, uint64_t size)
 	check(strlen(table) < 2048);
 }
 
-/* Two numbers, where the superblock is and how large the disk; a superblock; the head of the disk. */
+/* Where the superblock is and how large the disk; a superblock; the head of the disk. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	unsigned char sb[VERITY_SUPERBLOCK] = { 0 }, head[DISK_HEAD] = { 0 };

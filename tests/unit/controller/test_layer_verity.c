@@ -5,6 +5,7 @@
 #include "controller/fixture.h"
 
 #define DIGEST "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"
+#define NO_HEX "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdex"
 
 static char dir[] = "/tmp/test_layer_verity.XXXXXX";
 static char *image, *metadata, *digest;
@@ -84,8 +85,7 @@ static const char *const unusable[] = {
 	"{\"roothash\":\"" DIGEST "\",\"hashoffset\":\"1\"}",
 	"{\"roothash\":\"" DIGEST "0\",\"hashoffset\":1}",
 	"{\"roothash\":\"\",\"hashoffset\":1}",
-	"{\"roothash\":\"x123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\","
-	"\"hashoffset\":1}",
+	"{\"roothash\":\"" NO_HEX "\",\"hashoffset\":1}",
 };
 
 START_TEST(a_file_that_cannot_be_used_is_refused_and_not_passed_over)

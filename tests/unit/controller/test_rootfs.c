@@ -396,6 +396,7 @@ START_TEST(a_writable_layer_of_the_client_s_cannot_be_encrypted)
 	set_chain(true);
 	ck_assert_int_eq(run(prepare), -ERR_STATE);
 	ck_assert_ptr_nonnull(strstr(err.text, "an image that is not scratch"));
+	free_chain();
 	set_chain(false);
 	ck_assert_int_eq(run(prepare), 0);
 	ck_assert_ptr_nonnull(strstr(fake_calls(&vm.f), "mount 0:3 ensure encrypted ext4;"));
