@@ -31,6 +31,7 @@ enum mount_state { MOUNT_RESERVED, MOUNT_MOUNTED, MOUNT_UNMOUNTED, MOUNT_INVALID
  * @dev, @ino, @read_only: what makes it this disk
  * @lock:	one attach, mount, unmount or detach at a time; other disks go on
  * @users:	calls that hold or wait for @lock
+ * @going:	its last reservation is being given up; who reserves it now gets it again afterwards
  */
 struct disk {
 	unsigned slot;
@@ -42,6 +43,7 @@ struct disk {
 	struct list mounts;
 	struct co_mutex lock;
 	unsigned users;
+	bool going;
 };
 
 /**
@@ -290,13 +292,13 @@ int scsi_reserve(struct scsi *s, const struct scsi_disk *disk, const struct scsi
 
 	struct disk *d = find_disk(s, &st, disk->read_only);
 
-	if (d && (d->state == DISK_INVALID || d->state == DISK_EJECTED))
+	if (d && (d->state == DISK_INVALID || (d->state == DISK_EJECTED && !d->going)))
 		return err_set(err, -ERR_STATE, "disk %s is being torn down after a failure",
 			       disk->path);
 
 	struct mount *m = d ? find_mount(d, mount) : NULL;
 
-	if (m && m->state != MOUNT_RESERVED && m->state != MOUNT_MOUNTED)
+	if (m && (m->state == MOUNT_INVALID || (m->state == MOUNT_UNMOUNTED && !d->going)))
 		return err_set(err, -ERR_STATE, "partition %llu of disk %s is being torn down",
 			       (unsigned long long)m->partition, disk->path);
 	if (m && !same_settings(s, m, mount))
@@ -428,22 +430,33 @@ static CO int detach(struct scsi *s, struct disk *d, struct err *err)
 	return 0;
 }
 
-static CO int release(struct scsi *s, const char *id, struct mount *m, struct err *err)
+/* A reservation that comes during the unmount keeps the disk; one that comes later has it attached
+ * again, or mounted again where it could not be ejected. */
+static CO int take_down(struct scsi *s, struct mount *m, struct err *err)
 {
 	struct disk *d = m->disk;
+	int r;
+
+	d->going = true;
+	r = unmount_partition(s, m, err);
+	if (r >= 0 && is_last(m))
+		r = detach(s, d, err);
+	d->going = false;
+	if (m->refs > 1 && m->state == MOUNT_UNMOUNTED && d->state != DISK_EJECTED)
+		m->state = MOUNT_RESERVED;
+	return r;
+}
+
+static CO int release(struct scsi *s, const char *id, struct mount *m, struct err *err)
+{
+	int r;
 
 	/* Another call may have released it while this one waited for the disk. */
 	if (map_get(&s->reservations, id) != m)
 		return 0;
-	if (m->refs == 1) {
-		int r = unmount_partition(s, m, err);
-
-		/* A reservation that came meanwhile keeps the disk, if not the mount. */
-		if (r >= 0 && is_last(m))
-			r = detach(s, d, err);
-		if (r < 0)
-			return r;
-	}
+	r = m->refs == 1 ? take_down(s, m, err) : 0;
+	if (r < 0)
+		return r;
 	map_remove(&s->reservations, id);
 	if (--m->refs == 0)
 		mount_free(m);

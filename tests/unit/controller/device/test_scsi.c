@@ -188,20 +188,38 @@ START_TEST(read_only_and_writable_are_two_disks)
 }
 END_TEST
 
+static char one_option[] = "ro", other_option[] = "noatime";
+static char *const options[] = { one_option, other_option, NULL };
+static char *const reordered[] = { other_option, one_option, NULL };
+static char *const fewer[] = { one_option, NULL };
+
+/* The settings of a mount that is there, and of those that are not the same. */
+static const struct scsi_mount set = { .filesystem = "ext4", .options = options };
+static const struct scsi_mount others[] = {
+	{ .filesystem = "xfs", .options = options },
+	{ .options = options },
+	{ .filesystem = "ext4" },
+	{ .filesystem = "ext4", .options = fewer },
+	{ .filesystem = "ext4", .options = options, .read_only = true },
+	{ .filesystem = "ext4", .options = options, .encrypted = true },
+	{ .filesystem = "ext4", .options = options, .ensure_filesystem = true },
+	{ .filesystem = "ext4", .options = options, .block_dev = true },
+	{ .filesystem = "ext4", .options = options, .root_digest = "abc" },
+	{ .filesystem = "ext4", .options = options, .hash_offset = 4096 },
+};
+
 START_TEST(other_settings_for_the_same_partition_are_refused)
 {
-	struct use a = { .path = disks[0] };
-	struct scsi_disk disk = { .path = disks[0] };
-	const struct scsi_mount mounts[] = { { .filesystem = "xfs" },
-					     { .encrypted = true },
-					     { .root_digest = "abc" },
-					     { .hash_offset = 4096 } };
-	char id[UUID_LEN + 1];
+	const struct scsi_disk disk = { .path = disks[0] };
+	const struct scsi_mount same = { .filesystem = "ext4", .options = reordered };
+	struct use a = { 0 }, b = { 0 };
 
-	reserve(&a);
-	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++)
-		ck_assert_int_eq(scsi_reserve(scsi, &disk, &mounts[i], id, NULL), -ERR_STATE);
+	ck_assert_int_eq(scsi_reserve(scsi, &disk, &set, a.id, NULL), 0);
+	ck_assert_int_eq(scsi_reserve(scsi, &disk, &others[_i], b.id, &b.err), -ERR_STATE);
+	ck_assert_ptr_nonnull(strstr(b.err.text, "other settings"));
+	ck_assert_int_eq(scsi_reserve(scsi, &disk, &same, b.id, NULL), 0);
 	in_coroutine(unmap, &a);
+	in_coroutine(unmap, &b);
 	ck_assert_uint_eq(scsi_in_use(scsi), 0);
 }
 END_TEST
@@ -380,6 +398,191 @@ START_TEST(who_reserves_during_the_last_release_mounts_again)
 	ck_assert_int_eq(b.mapped, 0);
 	ck_assert_str_eq(fake_calls(&f), "mount /run/mounts/scsi/0_0_0;");
 	in_coroutine(unmap, &b);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+/* _i: in which call another reservation comes, eject or detach; of this or another partition. */
+START_TEST(who_reserves_while_the_disk_goes_has_it_attached_again)
+{
+	struct use a = { .path = disks[0] }, b = { .path = disks[0], .partition = _i / 2 };
+	const char *again = _i / 2 ? "attach 0:0;mount /run/mounts/scsi/0_0_1;"
+				   : "attach 0:0;mount /run/mounts/scsi/0_0_0;";
+
+	reserve(&a);
+	in_coroutine(map, &a);
+	f.hold_at = _i % 2 ? "detach" : "eject";
+	co_spawn("a", unmap, &a, USEC_NEVER);
+	run_for(20);
+	reserve(&b);
+	ck_assert_int_eq(b.reserved, 0);
+	co_spawn("b", map, &b, USEC_NEVER);
+	run_for(20);
+	fake_calls(&f);
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_int_eq(b.mapped, 0);
+	ck_assert_msg(strstr(fake_calls(&f), again), "%s is missing", again);
+	in_coroutine(unmap, &b);
+	ck_assert_int_eq(b.unmapped, 0);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+/* _i: as above; the call then fails. */
+START_TEST(who_reserves_while_a_disk_cannot_go_uses_it_or_drains)
+{
+	struct use a = { .path = disks[0] }, b = { .path = disks[0], .partition = _i / 2 };
+	bool ejected = _i % 2;
+
+	reserve(&a);
+	in_coroutine(map, &a);
+	f.hold_at = ejected ? "detach" : "eject";
+	f.fail_at = ejected ? 5 : 4;
+	co_spawn("a", unmap, &a, USEC_NEVER);
+	run_for(20);
+	reserve(&b);
+	ck_assert_int_eq(b.reserved, 0);
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_int_eq(a.unmapped, -EIO);
+	in_coroutine(map, &b);
+	ck_assert_int_eq(b.mapped, ejected ? -ERR_STATE : 0);
+	in_coroutine(unmap, &a);
+	in_coroutine(unmap, &b);
+	ck_assert(a.unmapped == 0 && b.unmapped == 0);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+START_TEST(a_partition_of_an_attached_disk_attaches_nothing)
+{
+	struct use a = { .path = disks[0] }, b = { .path = disks[0], .partition = 1 };
+
+	reserve(&a);
+	in_coroutine(map, &a);
+	fake_calls(&f);
+	reserve(&b);
+	in_coroutine(map, &b);
+	ck_assert_str_eq(fake_calls(&f), "mount /run/mounts/scsi/0_0_1;");
+	in_coroutine(unmap, &a);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0;");
+	in_coroutine(unmap, &b);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_1;eject 0:0;detach 0:0;");
+}
+END_TEST
+
+START_TEST(an_unknown_reservation_cannot_be_mapped)
+{
+	struct use u = { .id = "x" };
+
+	in_coroutine(map, &u);
+	ck_assert_int_eq(u.mapped, -ERR_NOT_FOUND);
+	in_coroutine(unmap, &u);
+	ck_assert_int_eq(u.unmapped, 0);
+	ck_assert_str_eq(fake_calls(&f), "");
+}
+END_TEST
+
+/* _i is the call of the teardown that has failed: eject, detach. */
+START_TEST(a_disk_that_could_not_go_refuses_others_until_it_has)
+{
+	struct use a = { .path = disks[0] }, b = a, c = { .path = disks[0], .partition = 1 };
+
+	reserve(&a);
+	in_coroutine(map, &a);
+	f.fail_at = 4 + (unsigned)_i;
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, -EIO);
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -ERR_STATE);
+	reserve(&b);
+	ck_assert_int_eq(b.reserved, -ERR_STATE);
+	/* What is still attached has other partitions. */
+	reserve(&c);
+	ck_assert_int_eq(c.reserved, _i ? -ERR_STATE : 0);
+	in_coroutine(unmap, &a);
+	ck_assert_int_eq(a.unmapped, 0);
+	if (!_i)
+		in_coroutine(unmap, &c);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+	reserve(&b);
+	ck_assert_int_eq(b.reserved, 0);
+}
+END_TEST
+
+/* hcsshim's BUG-12. */
+START_TEST(a_partition_whose_mount_failed_drains_and_leaves_the_others)
+{
+	struct use a = { .path = disks[0] }, b = a, other = { .path = disks[0], .partition = 1 };
+
+	reserve(&a);
+	reserve(&b);
+	reserve(&other);
+	f.fail_at = 2;
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, -EIO);
+	in_coroutine(map, &b);
+	ck_assert_int_eq(b.mapped, -ERR_STATE);
+	in_coroutine(map, &other);
+	ck_assert_int_eq(other.mapped, 0);
+	fake_calls(&f);
+	in_coroutine(unmap, &a);
+	in_coroutine(unmap, &b);
+	ck_assert_str_eq(fake_calls(&f), "");
+	reserve(&a);
+	in_coroutine(map, &a);
+	ck_assert_int_eq(a.mapped, 0);
+	in_coroutine(unmap, &a);
+	in_coroutine(unmap, &other);
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+static CO void map_briefly(void *arg)
+{
+	CO_LIMIT(20 * USEC_PER_MSEC);
+
+	map(arg);
+}
+
+START_TEST(a_mount_whose_answer_was_not_waited_for_is_unmounted)
+{
+	struct use a = { .path = disks[0] };
+
+	reserve(&a);
+	f.hold_at = "mount";
+	in_coroutine(map_briefly, &a);
+	ck_assert_int_eq(a.mapped, -ETIMEDOUT);
+	fake_calls(&f);
+	in_coroutine(unmap, &a);
+	ck_assert_str_eq(fake_calls(&f), "unmount /run/mounts/scsi/0_0_0;eject 0:0;detach 0:0;");
+	ck_assert_uint_eq(scsi_in_use(scsi), 0);
+}
+END_TEST
+
+static CO void map_and_unmap(void *arg)
+{
+	struct use *u = arg;
+
+	map(u);
+	for (int i = 0; i < 2; i++)
+		unmap(u);
+}
+
+START_TEST(whatever_call_fails_nothing_stays_reserved)
+{
+	struct use a = { .path = disks[0] }, b = a;
+
+	f.fail_at = (unsigned)_i;
+	reserve(&a);
+	reserve(&b);
+	co_spawn("a", map_and_unmap, &a, USEC_NEVER);
+	co_spawn("b", map_and_unmap, &b, USEC_NEVER);
+	run_all();
+	ck_assert_int_eq(a.unmapped, 0);
+	ck_assert_int_eq(b.unmapped, 0);
 	ck_assert_uint_eq(scsi_in_use(scsi), 0);
 }
 END_TEST
@@ -564,8 +767,17 @@ int main(void)
 	tcase_add_test(t, the_same_partition_is_shared_and_goes_with_its_last_user);
 	tcase_add_test(t, partitions_of_a_disk_share_the_disk_only);
 	tcase_add_test(t, read_only_and_writable_are_two_disks);
-	tcase_add_test(t, other_settings_for_the_same_partition_are_refused);
+	tcase_add_loop_test(t, other_settings_for_the_same_partition_are_refused, 0,
+			    ARRAY_SIZE(others));
 	tcase_add_test(t, what_is_encrypted_or_checked_reaches_the_guest);
+	tcase_add_loop_test(t, who_reserves_while_the_disk_goes_has_it_attached_again, 0, 4);
+	tcase_add_loop_test(t, who_reserves_while_a_disk_cannot_go_uses_it_or_drains, 0, 4);
+	tcase_add_test(t, a_partition_of_an_attached_disk_attaches_nothing);
+	tcase_add_test(t, an_unknown_reservation_cannot_be_mapped);
+	tcase_add_loop_test(t, a_disk_that_could_not_go_refuses_others_until_it_has, 0, 2);
+	tcase_add_test(t, a_partition_whose_mount_failed_drains_and_leaves_the_others);
+	tcase_add_test(t, a_mount_whose_answer_was_not_waited_for_is_unmounted);
+	tcase_add_loop_test(t, whatever_call_fails_nothing_stays_reserved, 0, 6);
 	tcase_add_test(t, what_is_no_disk_is_refused);
 	tcase_add_test(t, a_reservation_that_was_never_mapped_frees_its_slot);
 	tcase_add_test(t, a_failed_attach_refuses_others_and_drains);

@@ -330,6 +330,109 @@ START_TEST(who_reserves_during_the_last_release_mounts_again)
 }
 END_TEST
 
+START_TEST(who_reserves_during_the_removal_is_shared_again)
+{
+	struct use a = { 0 }, b = { 0 };
+
+	reserve(&a, dir, true);
+	in_coroutine(map, &a);
+	f.hold_at = "remove";
+	co_spawn("a", unmap, &a, USEC_NEVER);
+	run_for(20);
+	ck_assert_int_eq(reserve(&b, dir, true), 0);
+	co_spawn("b", map, &b, USEC_NEVER);
+	run_for(20);
+	fake_calls(&f);
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert(a.unmapped == 0 && b.mapped == 0);
+	ck_assert_str_eq(fake_calls(&f), "add 0 - ro;mount /run/mounts/plan9/0;");
+	in_coroutine(unmap, &b);
+	ck_assert_uint_eq(shares_in_use(shares), 0);
+}
+END_TEST
+
+START_TEST(two_that_map_at_once_share_it_once)
+{
+	struct use a = { 0 }, b = { 0 };
+
+	reserve(&a, dir, true);
+	reserve(&b, dir, true);
+	f.hold_at = "add";
+	co_spawn("a", map, &a, USEC_NEVER);
+	co_spawn("b", map, &b, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(fake_calls(&f), "add 0 - ro;");
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert(a.mapped == 0 && b.mapped == 0);
+	ck_assert_str_eq(fake_calls(&f), "mount /run/mounts/plan9/0;");
+}
+END_TEST
+
+START_TEST(different_shares_are_mapped_at_the_same_time)
+{
+	struct use a = { 0 }, b = { 0 };
+
+	reserve(&a, one, true);
+	reserve(&b, two, true);
+	f.hold_at = "add";
+	co_spawn("a", map, &a, USEC_NEVER);
+	co_spawn("b", map, &b, USEC_NEVER);
+	run_for(20);
+	ck_assert_str_eq(fake_calls(&f), "add 0 one ro;add 1 two ro;");
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert(a.mapped == 0 && b.mapped == 0);
+}
+END_TEST
+
+START_TEST(a_cancelled_wait_for_a_busy_share_changes_nothing)
+{
+	struct use a = { 0 }, b = { 0 };
+
+	reserve(&a, dir, true);
+	reserve(&b, dir, true);
+	f.hold_at = "add";
+	co_spawn("a", map, &a, USEC_NEVER);
+
+	struct co *waiting = co_spawn("b", map, &b, USEC_NEVER);
+
+	run_for(20);
+	co_cancel(waiting);
+	run_for(20);
+	ck_assert_int_eq(b.mapped, -ECANCELED);
+	co_event_set(&f.gate);
+	run_all();
+	ck_assert_int_eq(a.mapped, 0);
+	in_coroutine(unmap, &a);
+	in_coroutine(unmap, &b);
+	ck_assert_uint_eq(shares_in_use(shares), 0);
+}
+END_TEST
+
+static CO void map_and_unmap(void *arg)
+{
+	map(arg);
+	for (int i = 0; i < 2; i++)
+		unmap(arg);
+}
+
+START_TEST(whatever_call_fails_nothing_stays_reserved)
+{
+	struct use a = { 0 }, b = { 0 };
+
+	f.fail_at = (unsigned)_i;
+	reserve(&a, dir, true);
+	reserve(&b, dir, true);
+	co_spawn("a", map_and_unmap, &a, USEC_NEVER);
+	co_spawn("b", map_and_unmap, &b, USEC_NEVER);
+	run_all();
+	ck_assert(a.unmapped == 0 && b.unmapped == 0);
+	ck_assert_uint_eq(shares_in_use(shares), 0);
+}
+END_TEST
+
 START_TEST(writable_shares_can_be_forbidden)
 {
 	struct shares *strict = shares_new(&ops, &f, true);
@@ -371,6 +474,11 @@ int main(void)
 	tcase_add_test(t, an_unknown_reservation_cannot_be_mapped_and_is_released_already);
 	tcase_add_test(t, a_symlink_is_the_share_of_what_it_names);
 	tcase_add_test(t, who_reserves_during_the_last_release_mounts_again);
+	tcase_add_test(t, who_reserves_during_the_removal_is_shared_again);
+	tcase_add_test(t, two_that_map_at_once_share_it_once);
+	tcase_add_test(t, different_shares_are_mapped_at_the_same_time);
+	tcase_add_test(t, a_cancelled_wait_for_a_busy_share_changes_nothing);
+	tcase_add_loop_test(t, whatever_call_fails_nothing_stays_reserved, 0, 5);
 	tcase_add_test(t, writable_shares_can_be_forbidden);
 	tcase_add_test(t, what_does_not_exist_is_refused_by_name);
 	suite_add_tcase(s, t);
