@@ -104,9 +104,18 @@ static CO int guest_remove_layers(void *ctx, const struct gcs_combined_layers *l
 			    layers, err);
 }
 
+/* hcsshim's agent hands limits of page sizes that the VM does not have to its runtime, which fails.
+ */
+static void fit_hugepages(void *ctx, struct json_object *resources)
+{
+	if (json_object_is_type(resources, json_type_object) && !guest_has(ctx, GCS_EXT_METRICS))
+		json_object_object_del(resources, "hugepageLimits");
+}
+
 static CO int guest_create_container(void *ctx, const char *id,
 				     const struct gcs_container_config *config, struct err *err)
 {
+	fit_hugepages(ctx, json_get(config->spec, "linux", "resources", NULL));
 	return guest_create(ctx, id, config, err);
 }
 
@@ -149,6 +158,7 @@ static CO int guest_update_container(void *ctx, const char *id, struct json_obje
 	_cleanup_json_ struct json_object *windows = json_object_new_object();
 	struct gcs_constraints constraints = { .windows = windows, .lin = resources };
 
+	fit_hugepages(ctx, resources);
 	return guest_modify(ctx, id, "Update", "ContainerConstraints", &gcs_constraints_table,
 			    &constraints, err);
 }

@@ -31,8 +31,7 @@ static void set_if_zero(struct json_object *o, const char *name, int64_t value)
 
 static void clean_resources(struct json_object *resources)
 {
-	static const char *const host_only[] = { "devices", "blockIO", "hugepageLimits", "network",
-						 "rdma" };
+	static const char *const host_only[] = { "devices", "blockIO", "network", "rdma" };
 	struct json_object *cpu = json_get(resources, "cpu", NULL);
 
 	drop(resources, host_only, ARRAY_SIZE(host_only));

@@ -16,7 +16,7 @@ struct json_object;
  * @ret:	one reference
  *
  * Dropped: hooks, paths of namespaces but where they say that the pod's is shared, cgroupsPath,
- * resources.{devices, blockIO, hugepageLimits, network}, security labels of the host, intelRdt; the
+ * resources.{devices, blockIO, network, rdma}, security labels of the host, intelRdt; the
  * windows section but for network.networkNamespace and devices. A CPU period of 0 becomes 100000
  * and a quota of 0 becomes -1. The /dev/shm that CRI makes for a pod on the host becomes a tmpfs of
  * the same size, which the guest shares between those who share ipc.

@@ -160,6 +160,20 @@ int cgroup_limit(const char *dir, struct json_object *resources, struct err *err
 	return r;
 }
 
+void cgroup_fit_hugepages(const char *dir, struct json_object *resources)
+{
+	struct json_object *list = json_get(resources, "hugepageLimits", NULL);
+	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+
+	for (size_t i = n; i > 0; i--) {
+		const char *size = json_get_str(json_object_array_get_idx(list, i - 1), "pageSize");
+		_cleanup_free_ char *path = str_printf("%s/hugetlb.%s.max", dir, size ? size : "");
+
+		if (!size || strchr(size, '/') || access(path, F_OK) < 0)
+			json_object_array_del_idx(list, i - 1, 1);
+	}
+}
+
 /* ---- freezing ---- */
 
 /* Until cgroup.events says @frozen; @changes is an inotify fd on that file. */

@@ -47,6 +47,15 @@ int cgroup_delegate(const char *dir, struct err *err);
 int cgroup_limit(const char *dir, struct json_object *resources, struct err *err);
 
 /**
+ * cgroup_fit_hugepages() - leave out limits on huge pages of sizes that the VM does not have
+ * @dir:	of a cgroup other than the root
+ * @resources:	OCI linux.resources object, changed in place; NULL is fine
+ *
+ * A host tells of all sizes that it has itself, and crun fails for one that is not there.
+ */
+void cgroup_fit_hugepages(const char *dir, struct json_object *resources);
+
+/**
  * cgroup_freeze() - stop every process in a cgroup and below it, or let them go on
  * @dir:	directory of the cgroup
  * @frozen:	which of the two

@@ -146,6 +146,7 @@ static int create(struct container *c, struct json_object *spec, struct err *err
 		r = spec_prepare(spec, &c->facts, err);
 	if (r < 0)
 		return r;
+	cgroup_fit_hugepages(BOOT_CGROUP_PODS, json_get(spec, "linux", "resources", NULL));
 	spec_make_cwd(json_get(spec, "process", NULL), c->facts.rootfs);
 	r = write_config(c->bundle, spec, err);
 	if (r < 0)
@@ -385,6 +386,7 @@ int container_update(struct container *c, struct json_object *resources, struct 
 	if (c->state != CONTAINER_CREATED && c->state != CONTAINER_RUNNING)
 		return fail(err, -ERR_STATE, HR_ALREADY_STOPPED, "container not running", c->id);
 	c->starting++;
+	cgroup_fit_hugepages(BOOT_CGROUP_PODS, resources);
 	r = crun_update(c->id, resources, err);
 	if (r >= 0 && c->facts.kind == SPEC_SANDBOX)
 		r = pod_limit(c->pod, resources, err);

@@ -137,6 +137,20 @@ class Hugepages(SharesCase):
     def test_containers_share_pages_of_2_MiB(self):
         self.check('hugepages://2M/here')
 
+    def test_limits_on_huge_pages_hold_and_those_of_sizes_that_the_VM_lacks_are_met(self):
+        spec = self.spec(*SYSTEM, bind('hugepages://2M/limited', '/huge'))
+        spec['linux']['resources']['hugepageLimits'] = [{'pageSize': size, 'limit': limit} for size, limit in (
+            ('2MB', 2 << 20), ('1GB', 0), ('64KB', 0))]
+        one = self.pod.add(spec=spec)
+        self.assertIn('HugePages_Total:       1\n', self.out(one, "/usr/bin/python3 -c '%s'" % PAGES))
+        # The page is charged until the file is gone.
+        second = PAGES.replace('/huge/f', '/huge/g')
+        died = self.out(one, "/usr/bin/python3 -c '%s' 2>&1; echo exit $?" % second)
+        self.assertIn('exit 135\n', died, 'no SIGBUS')
+        self.out(one, 'rm /huge/f; rm -f /huge/g')
+        self.out(one, "/usr/bin/python3 -c '%s'; rm /huge/g" % second)
+        self.pod.end(one)
+
     def test_a_directory_of_huge_pages_is_one_in_the_VM(self):
         if not os.path.ismount(self.huge):
             self.skipTest('no hugetlbfs')

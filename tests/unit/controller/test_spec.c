@@ -89,9 +89,10 @@ static const struct {
 	/* resources */
 	{ "linux",
 	  "{\"process\":{},\"linux\":{\"resources\":{\"devices\":[],\"blockIO\":{},"
-	  "\"hugepageLimits\":[],\"network\":{},\"rdma\":{},"
+	  "\"network\":{},\"rdma\":{},\"hugepageLimits\":[1],"
 	  "\"pids\":{\"limit\":5},\"memory\":{\"limit\":9}}}}",
-	  "{\"resources\":{\"pids\":{\"limit\":5},\"memory\":{\"limit\":9}}}" },
+	  "{\"resources\":{\"hugepageLimits\":[1],\"pids\":{\"limit\":5},\"memory\":{\"limit\":9}}"
+	  "}" },
 	{ "linux",
 	  "{\"process\":{},\"linux\":{\"resources\":{\"cpu\":{\"period\":0,\"quota\":0,\"shares\":"
 	  "2}}}}",

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "loop/loop.h"
 #include "tmpdir.h"
+#include "wire/json.h"
 
 enum { LIMIT_USEC = 300000, SOON_USEC = 20000 };
 
@@ -132,6 +133,23 @@ START_TEST(a_cgroup_that_is_gone_cannot_be_frozen)
 }
 END_TEST
 
+START_TEST(limits_on_huge_pages_that_are_not_there_are_left_out)
+{
+	static const char text[] = "{\"hugepageLimits\":[{\"pageSize\":\"1GB\",\"limit\":0},{"
+				   "\"pageSize\":\"2MB\",\"limit\":4194304},{\"limit\":1},"
+				   "{\"pageSize\":\"x/../2MB\"},5]}";
+	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_free_ char *left = NULL;
+
+	tmpdir_write("hugetlb.2MB.max", "max\n");
+	ck_assert_int_eq(json_parse(text, strlen(text), &o, &err), 0);
+	cgroup_fit_hugepages(tmpdir, o);
+	left = json_text(o);
+	ck_assert_str_eq(left, "{\"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":4194304}]}");
+	cgroup_fit_hugepages(tmpdir, NULL);
+}
+END_TEST
+
 START_TEST(values_are_numbers_max_or_nothing)
 {
 	ck_assert(cgroup_value("12\n") == 12);
@@ -148,4 +166,4 @@ END_TEST
 TMPDIR_MAIN("gcs cgroup", freezing_waits_for_the_kernel_to_say_so, thawing_waits_too,
 	    what_is_so_already_is_answered_at_once, processes_that_do_not_stop_in_time_are_let_go,
 	    a_freeze_that_is_given_up_is_undone, a_cgroup_that_is_gone_cannot_be_frozen,
-	    values_are_numbers_max_or_nothing)
+	    limits_on_huge_pages_that_are_not_there_are_left_out, values_are_numbers_max_or_nothing)
