@@ -298,6 +298,8 @@ static CO void tell_tasks(struct service *s)
 CO void service_stop(struct service *s, uint64_t usec)
 {
 	if (usec > 0 && vm_state(s->vm) == VM_RUNNING) {
+		/* A guest that hangs takes no signals either. */
+		CO_LIMIT(usec);
 		tell_tasks(s);
 		await_exits(s, usec);
 	}
