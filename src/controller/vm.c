@@ -400,6 +400,16 @@ pid_t vm_pid(const struct vm *vm)
 	return vm->ops->pid(vm->ctx);
 }
 
+uint64_t vm_memory_mb(const struct vm *vm)
+{
+	return vm->devices.vmm ? vmm_memory_mb(vm->devices.vmm) : 0;
+}
+
+unsigned vm_cpus(const struct vm *vm)
+{
+	return vm->devices.vmm ? vmm_cpus(vm->devices.vmm) : 0;
+}
+
 int vm_require_running(const struct vm *vm, struct err *err)
 {
 	if (vm->state == VM_RUNNING)

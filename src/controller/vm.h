@@ -88,6 +88,10 @@ uint64_t vm_exited_at(const struct vm *vm);
 /** vm_pid() - QEMU's pid, 0 when there is none */
 pid_t vm_pid(const struct vm *vm);
 
+/** vm_memory_mb(), vm_cpus() - what it has by now; 0 before vm_create() */
+uint64_t vm_memory_mb(const struct vm *vm);
+unsigned vm_cpus(const struct vm *vm);
+
 /**
  * vm_ping() - whether the guest answers, within the caller's deadline
  * Return: 0; -ERR_STATE unless Running; -ETIMEDOUT or -ERR_UNAVAILABLE when it does not

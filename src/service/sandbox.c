@@ -101,7 +101,13 @@ static void take_linux(struct sandbox *sandbox, const char *id,
 				       json_object_new_string(section->sysctls[i]->value));
 }
 
-/* What is of another type is for somebody else. The pod's annotations go before its bundle's. */
+static void put_annotation(struct json_object *annotations, const char *key, const char *value)
+{
+	json_object_object_add(annotations, key, json_object_new_string(value));
+}
+
+/* What is of another type is for somebody else. The pod's annotations go before its bundle's, and
+ * the request's own before both. */
 static int read_options(struct sandbox *sandbox, const char *id,
 			const Google__Protobuf__Any *options, struct json_object *annotations,
 			struct err *err)
@@ -117,8 +123,7 @@ static int read_options(struct sandbox *sandbox, const char *id,
 	take_linux(sandbox, id, pod->linux_config);
 	sandbox->hostname = str_empty(pod->hostname) ? NULL : mem_strdup(pod->hostname);
 	for (size_t i = 0; i < pod->n_annotations; i++)
-		json_object_object_add(annotations, pod->annotations[i]->key,
-				       json_object_new_string(pod->annotations[i]->value));
+		put_annotation(annotations, pod->annotations[i]->key, pod->annotations[i]->value);
 	return sandbox->sysctls ? sysctls_check(sandbox->sysctls, err) : 0;
 }
 
@@ -141,6 +146,8 @@ static int read_request(struct service *s,
 		json_object_object_add(spec, "annotations", annotations);
 	}
 	r = read_options(&s->sandbox, req->sandbox_id, req->options, annotations, err);
+	for (size_t i = 0; r >= 0 && i < req->n_annotations; i++)
+		put_annotation(annotations, req->annotations[i]->key, req->annotations[i]->value);
 	if (r >= 0)
 		r = service_read_annotations(s, annotations, cfg, err);
 	cfg->cgroup = s->sandbox.cgroup;
@@ -360,10 +367,15 @@ static void fill_info(const struct service *s, ProtobufCMessage *reply)
 {
 	REPLY(SandboxStatusResponse);
 	_cleanup_free_ char *pid = str_printf("%u", rep->pid);
+	_cleanup_free_ char *memory =
+		str_printf("%llu", (unsigned long long)vm_memory_mb(s->vm) << 20);
+	_cleanup_free_ char *cpus = str_printf("%u", vm_cpus(s->vm));
 
 	pb_map_set(reply, "info", "pid", pid);
 	pb_map_set(reply, "info", "state", rep->state);
 	pb_map_set(reply, "info", "vm", vm_state_name(vm_state(s->vm)));
+	pb_map_set(reply, "info", "memory", memory);
+	pb_map_set(reply, "info", "cpus", cpus);
 	if (s->sandbox.netns)
 		pb_map_set(reply, "info", "networkSandboxPath", s->sandbox.netns);
 }

@@ -44,9 +44,11 @@ static int on_listen(void *ctx, struct err *err)
 	return 0;
 }
 
+static int boot_code; /* what the VM's start fails with */
+
 static CO int on_boot(void *ctx, struct err *err)
 {
-	return 0;
+	return boot_code;
 }
 
 /* With the bridge, every process is lost. */

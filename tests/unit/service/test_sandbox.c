@@ -31,12 +31,18 @@ static void put_boot_files(void)
 static const char *netns_name;
 static char *netns;
 
+/* An annotation of the next request's own. */
+static const char *own_key, *own_value;
+
+static struct rpc made;
+
 static int make_with(const char *id, const char *bundle, Google__Protobuf__Any *opaque)
 {
 	MESSAGE(CreateSandboxRequest) *q = pb_new(TYPE(create_sandbox_request));
-	static struct rpc r;
 
 	put_boot_files();
+	if (own_key)
+		pb_map_set(q, "annotations", own_key, own_value);
 	pb_str(&q->sandbox_id, id);
 	pb_str(&q->bundle_path, bundle);
 	/* As clients name that want no network. */
@@ -45,8 +51,8 @@ static int make_with(const char *id, const char *bundle, Google__Protobuf__Any *
 	netns = str_printf("%s/%s", vm.dir, netns_name);
 	pb_str(&q->netns_path, netns);
 	q->options = opaque;
-	ask(&r, "CreateSandbox", q, TYPE(create_sandbox_response));
-	return code_of(&r);
+	ask(&made, "CreateSandbox", q, TYPE(create_sandbox_response));
+	return code_of(&made);
 }
 
 static int make(const char *id)
@@ -144,6 +150,7 @@ static MESSAGE(SandboxStatusResponse) * status_of_sandbox(bool verbose)
 static void setup_named(void)
 {
 	netns_name = "netns";
+	own_key = NULL;
 	setup_without_vm();
 }
 
@@ -171,8 +178,6 @@ START_TEST(a_create_that_fails_can_be_repeated)
 					"sizeinmb\":\"much\"}}");
 	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
 	fake_file("bundle/config.json", "not JSON");
-	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
-	fake_file("bundle/config.json", "[]");
 	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
 	fake_file("bundle/config.json", "{\"annotations\":{"
 					"\"io.microsoft.virtualmachine.computetopology.memory."
@@ -305,6 +310,70 @@ START_TEST(annotations_of_a_pod_s_configuration_are_those_of_the_VM)
 }
 END_TEST
 
+#define MEMORY_MB "io.microsoft.virtualmachine.computetopology.memory.sizeinmb"
+
+START_TEST(annotations_of_the_request_go_before_its_bundle_s)
+{
+	fake_file("bundle/config.json", "{\"annotations\":{\"" MEMORY_MB "\":\"640\"}}");
+	own_key = MEMORY_MB;
+	own_value = "none";
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), -ERR_INVALID);
+	own_value = "768";
+	ck_assert_int_eq(make_with("c1", vm.bundle, NULL), 0);
+	ck_assert_uint_eq(created.memory_mb, 768);
+}
+END_TEST
+
+static const struct {
+	const char *id, *config, *type, *options;
+	size_t len;
+	const char *says;
+} bad_creates[] = {
+	{ .id = "", .says = "id \"\"" },
+	{ .id = "../up", .says = "id \"../up\"" },
+	{ .id = "a/b", .says = "a/b" },
+	{ .id = "a b", .says = "a b" },
+	{ .id = "-\n", .says = "not valid" },
+	{ .config = "[]", .says = "config.json" },
+	{ .config = "{\"annotations\":", .says = "config.json" },
+	{ .config = "\xff\xfe", .says = "config.json" },
+	{ .config = "{\"annotations\":{\"" MEMORY_MB "\":\"-1\"}}", .says = MEMORY_MB },
+	{ .config = "{\"annotations\":{\"" MEMORY_MB "\":\"99999999999999999999\"}}",
+	  .says = MEMORY_MB },
+	{ .type = "runtime.v1.PodSandboxConfig",
+	  .options = "\xff\xff",
+	  .len = 2,
+	  .says = "PodSandboxConfig" },
+	/* A section that is longer than the message. */
+	{ .type = "runtime.v1.PodSandboxConfig",
+	  .options = "\x42\x7f\x08",
+	  .len = 3,
+	  .says = "PodSandboxConfig" },
+	{ .type = "types.example.com/runtime.v1.PodSandboxConfig",
+	  .options = "\x0a\x05",
+	  .len = 2,
+	  .says = "PodSandboxConfig" },
+};
+
+START_TEST(a_create_that_makes_no_sense_says_why_and_leaves_nothing)
+{
+	const char *type = bad_creates[_i].type;
+	Google__Protobuf__Any *any =
+		type ? pb_any_raw(type, bad_creates[_i].options, bad_creates[_i].len) : NULL;
+
+	if (bad_creates[_i].config)
+		fake_file("bundle/config.json", bad_creates[_i].config);
+	else
+		fake_file("bundle/config.json", "{}");
+	ck_assert_int_eq(make_with(bad_creates[_i].id ? bad_creates[_i].id : "c1", vm.bundle, any),
+			 -ERR_INVALID);
+	ck_assert_msg(strstr(made.err.text, bad_creates[_i].says), "%s", made.err.text);
+	ck_assert_int_eq(vm_state(s->vm), VM_NOT_CREATED);
+	ck_assert_ptr_null(s->sandbox.id);
+	ck_assert_int_eq(make("c1"), 0);
+}
+END_TEST
+
 static int make_pod(Runtime__V1__PodSandboxConfig *pod, const char *bundle)
 {
 	Google__Protobuf__Any *any = pb_any(&pod->base);
@@ -341,6 +410,8 @@ END_TEST
 START_TEST(a_pod_too_large_for_any_VM_is_refused)
 {
 	ck_assert_int_eq(make_pod(pod_of_size(1ll << 40, -1, 0), "/nowhere"), -ERR_EXHAUSTED);
+	ck_assert_int_eq(make_pod(pod_of_size(INT64_MAX, INT64_MAX, INT64_MAX), "/nowhere"),
+			 -ERR_EXHAUSTED);
 	ck_assert_int_eq(make_pod(pod_of_size(-1, -1, -1), "/nowhere"), 0);
 	ck_assert_uint_eq(created.memory_mb, 512);
 	ck_assert_uint_eq(created.cpus, 1);
@@ -488,6 +559,41 @@ START_TEST(what_was_not_created_is_not_started_and_not_found)
 }
 END_TEST
 
+/* Each method of the service, with a request that has nothing but an id. */
+static const struct {
+	const char *method;
+	const ProtobufCMessageDescriptor *request, *reply;
+} methods[] = {
+#define METHOD(name, word) \
+	{ \
+		name, TYPE(word##_request), TYPE(word##_response) \
+	}
+	METHOD("StartSandbox", start_sandbox),     METHOD("Platform", platform),
+	METHOD("StopSandbox", stop_sandbox),       METHOD("WaitSandbox", wait_sandbox),
+	METHOD("SandboxStatus", sandbox_status),   METHOD("PingSandbox", ping),
+	METHOD("SandboxMetrics", sandbox_metrics), METHOD("ShutdownSandbox", shutdown_sandbox),
+};
+
+START_TEST(another_id_is_not_found_by_any_method)
+{
+	static const char *const ids[] = { "c2", "", "../c1", "c1 " };
+	static struct rpc r;
+
+	run_sandbox();
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		/* The id is the first field of each. */
+		MESSAGE(PingRequest) *q = pb_new(methods[_i].request);
+
+		pb_str(&q->sandbox_id, ids[i]);
+		ask(&r, methods[_i].method, q, methods[_i].reply);
+		ck_assert_int_eq(code_of(&r), -ERR_NOT_FOUND);
+	}
+	run_for(50);
+	ck_assert_uint_eq(dones, 0);
+	ck_assert_int_eq(ping("c1"), 0);
+}
+END_TEST
+
 START_TEST(a_start_names_a_live_process_and_may_be_repeated)
 {
 	ck_assert_int_eq(make("c1"), 0);
@@ -539,6 +645,28 @@ START_TEST(a_status_tells_the_state_in_every_one)
 	ck_assert_str_eq(status->state, "SANDBOX_NOTREADY");
 	ck_assert_uint_ne(pb_time_ns(status->exited_at), 0);
 	pb_free(status);
+}
+END_TEST
+
+START_TEST(a_start_that_fails_is_not_ready_until_the_end)
+{
+	MESSAGE(SandboxStatusResponse) * status;
+	static struct rpc r;
+
+	ck_assert_int_eq(make("c1"), 0);
+	boot_code = -ETIMEDOUT;
+	ck_assert_int_eq(boot("c1"), -ETIMEDOUT);
+	boot_code = 0;
+	ck_assert_int_eq(vm_state(s->vm), VM_INVALID);
+	status = status_of_sandbox(true);
+	ck_assert_str_eq(status->state, "SANDBOX_NOTREADY");
+	ck_assert_str_eq(pb_map_get(status, "info", "vm"), "Invalid");
+	pb_free(status);
+	ck_assert_int_eq(boot("c1"), -ERR_STATE);
+	ck_assert_int_eq(create("m1"), -ERR_STATE);
+	begin_sandbox_wait(&r, "c1");
+	ck_assert_int_eq(stop("c1", 0), 0);
+	expect_waited(&r, 0);
 }
 END_TEST
 
@@ -661,6 +789,17 @@ START_TEST(a_stop_with_time_lets_the_tasks_end_first)
 }
 END_TEST
 
+START_TEST(a_guest_that_hangs_does_not_hold_up_a_stop_beyond_its_time)
+{
+	run_sandbox();
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	vm.f.hold_at = "signal init";
+	ck_assert_int_eq(stop("c1", 1), 0);
+	ck_assert_int_eq(vm_state(s->vm), VM_TERMINATED);
+}
+END_TEST
+
 START_TEST(the_death_of_the_vm_answers_the_waits)
 {
 	static struct rpc r;
@@ -706,6 +845,9 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, options_are_a_pod_s_configuration_or_anybody_s);
 	tcase_add_test(t, a_pod_s_configuration_is_taken);
 	tcase_add_test(t, annotations_of_a_pod_s_configuration_are_those_of_the_VM);
+	tcase_add_test(t, annotations_of_the_request_go_before_its_bundle_s);
+	tcase_add_loop_test(t, a_create_that_makes_no_sense_says_why_and_leaves_nothing, 0,
+			    ARRAY_SIZE(bad_creates));
 	tcase_add_test(t, a_pod_s_resources_and_overhead_make_the_VM_s_size);
 	tcase_add_test(t, a_pod_too_large_for_any_VM_is_refused);
 	tcase_add_test(t, CRI_s_annotations_of_a_sandbox_container_make_the_VM_s_size);
@@ -716,9 +858,11 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, sysctls_of_a_pod_are_kept_for_its_containers_and_bad_ones_refused);
 	tcase_add_test(t, the_VM_is_in_the_cgroup_of_the_task_that_makes_it);
 	tcase_add_test(t, what_was_not_created_is_not_started_and_not_found);
+	tcase_add_loop_test(t, another_id_is_not_found_by_any_method, 0, ARRAY_SIZE(methods));
 	tcase_add_test(t, a_start_names_a_live_process_and_may_be_repeated);
 	tcase_add_test(t, a_network_namespace_that_is_not_there_is_named);
 	tcase_add_test(t, a_status_tells_the_state_in_every_one);
+	tcase_add_test(t, a_start_that_fails_is_not_ready_until_the_end);
 	tcase_add_test(t, the_platform_is_the_guest_s);
 	tcase_add_test(t, a_ping_asks_the_guest);
 	tcase_add_test(t, metrics_are_what_the_vm_costs_the_host);
@@ -727,6 +871,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, who_belongs_to_a_pod_that_is_not_there_boots_no_vm);
 	tcase_add_test(t, a_stop_ends_tasks_and_waits_and_may_be_repeated);
 	tcase_add_test(t, a_stop_with_time_lets_the_tasks_end_first);
+	tcase_add_test(t, a_guest_that_hangs_does_not_hold_up_a_stop_beyond_its_time);
 	tcase_add_test(t, the_death_of_the_vm_answers_the_waits);
 	tcase_add_test(t, a_sandbox_outlives_its_tasks_shutdown);
 	tcase_add_test(t, a_shutdown_after_a_create_that_failed_ends_the_shim);
