@@ -67,6 +67,20 @@ class Shim(DirectCase):
         proc.wait_gone(box.shim_pid, settings.QUICK_LIMIT)
 
 
+    @only_lcow('the stock shim leaves its task')
+    def test_SIGTERM_ends_the_container_tells_of_it_and_leaves_nothing(self):
+        box = self.sandbox('sleep', '1000')
+        box.create()
+        box.call('Start')
+        wait = box.begin('Wait')
+        os.kill(box.shim_pid, signal.SIGTERM)
+        self.assertEqual(box.end(wait, settings.QUICK_LIMIT)['exit_status'], 255)
+        proc.wait_gone(box.shim_pid, settings.QUICK_LIMIT)
+        self.assertEqual(self.bed.events.topics(box.id), ['/tasks/create', '/tasks/start', '/tasks/exit'])
+        self.assertEqual(proc.running('qemu-system'), [])
+        self.assertEqual(os.listdir(self.bed.lcow.run_dir), [])
+
+
 @only_lcow('no VM')
 class Vm(DirectCase):
     def running(self, *command, spec=None):

@@ -156,10 +156,15 @@ class WithSandboxContainer(PodCase):
     def test_limits_of_the_sandbox_container_are_the_pod_s(self):
         vm = self.vm()
         pod = self.pause(vm, resources={'memory': {'limit': 32 << 20, 'swap': 32 << 20}})
+        far = self.pause(vm)
+        peers = [pod, self.member(vm, pod.id, pod.pid), far, self.member(vm, far.id, far.pid)]
         hog = self.member(vm, pod.id, pod.pid, 'dd', 'if=/dev/zero', 'of=/dev/shm/f', 'bs=1M', 'count=60')
         self.assertEqual(hog.call('Wait', limit=hog.limit)['exit_status'], 137)
         self.bed.events.wait('/tasks/oom', hog.id)
         hog.call('Delete', limit=hog.limit)
+        # Nobody else was killed, in its pod or another.
+        self.assertEqual([p.call('State')['status'] for p in peers], [pb.RUNNING] * 4)
+        self.assertEqual(self.sh(peers[1], 'echo alive'), 'alive')
         # An update is for all of it, too.
         pod.call('Update', resources={'type_url': tasks.RESOURCES_URL, 'value': json.dumps({'memory': {'limit': 96 << 20, 'swap': 96 << 20}}).encode()})
         hog = self.member(vm, pod.id, pod.pid, 'dd', 'if=/dev/zero', 'of=/dev/shm/f', 'bs=1M', 'count=60')

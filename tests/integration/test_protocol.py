@@ -118,6 +118,22 @@ class Start(DirectCase):
             self.assertLess(box.delete_seconds, 5 * settings.SLOW)
         self.assertEqual(proc.running(os.path.basename(settings.shim_binary())), [])
 
+    @only_lcow('the stock shim stays')
+    def test_a_server_whose_bundle_is_gone_ends_by_itself_once_nobody_is_connected(self):
+        box, out = self.started()
+        [pid] = proc.running(os.path.basename(settings.shim_binary()))
+        box.address = out.decode()
+        client = box.connect()
+        aside = box.bundle + '.aside'
+        os.rename(box.bundle, aside)
+        try:
+            time.sleep(6)
+            self.assertEqual(proc.running(os.path.basename(settings.shim_binary())), [pid])
+            client.close()
+            proc.wait_gone(pid, 2 * settings.QUICK_LIMIT)
+        finally:
+            os.rename(aside, box.bundle)
+
     def test_v_prints_a_version(self):
         done = subprocess.run([settings.shim_binary(), '-v'], capture_output=True, text=True, timeout=10,
                               stdin=subprocess.DEVNULL)

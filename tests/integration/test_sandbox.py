@@ -6,6 +6,7 @@ import time
 from lcowtest import pb, settings, ttrpc
 from lcowtest.case import DirectCase, only_lcow
 from lcowtest.direct import oci_spec
+from lcowtest.pod import with_caps
 from lcowtest.sandbox import Member, SandboxVm
 
 KILL = 9
@@ -57,7 +58,8 @@ class Sandbox(DirectCase):
         status = vm.vm('SandboxStatus', verbose=True)
         self.assertEqual((status['state'], status['pid']), ('SANDBOX_READY', self.started['pid']))
         info = {kv['key']: kv['value'] for kv in status['info']}
-        self.assertEqual((info['state'], info['pid']), ('SANDBOX_READY', str(status['pid'])))
+        self.assertEqual((info['state'], info['pid'], info['vm'], info['cpus']), ('SANDBOX_READY', str(status['pid']), 'Running', '1'))
+        self.assertEqual(int(info['memory']), 256 << 20)
         platform = vm.vm('Platform')['platform']
         self.assertEqual((platform['os'], platform['architecture']), ('linux', 'amd64'))
         vm.vm('PingSandbox')
@@ -67,8 +69,12 @@ class Sandbox(DirectCase):
         self.assertEqual(one.call('Wait')['exit_status'], 137)
         one.call('Delete')
         one.call('Shutdown')
+        code, _, err = one.delete_command()
+        self.assertEqual(code, 0, err)
         self.assertEqual(two.call('State')['status'], pb.RUNNING)
         self.assertEqual(vm.vm('SandboxStatus')['state'], 'SANDBOX_READY')
+        vm.vm('PingSandbox')
+        self.refused(ttrpc.NOT_FOUND, vm.call, 'Pids')
         metrics = vm.vm('SandboxMetrics')['metrics']
         self.assertEqual((metrics['id'], metrics['data']['type_url']), (vm.id, 'io.containerd.cgroups.v2.Metrics'))
 
@@ -79,17 +85,49 @@ class Sandbox(DirectCase):
         self.bed.events.wait('/tasks/exit', two.id)
         vm.vm('StopSandbox')
         self.assertEqual(vm.vm('SandboxStatus')['state'], 'SANDBOX_NOTREADY')
+        # Members are killed and deleted after the VM, too.
+        self.refused(ttrpc.NOT_FOUND, two.call, 'Kill', signal=KILL, all=True)
+        self.assertEqual(two.call('Wait')['exit_status'], 255)
         two.call('Delete')
         vm.vm('ShutdownSandbox')
         self.gone(vm)
 
     def test_a_stop_with_time_lets_containers_end_by_themselves(self):
         vm = self.vm()
-        box = self.member(vm, 'sh', '-c', 'trap "echo bye; exit 3" TERM; echo up; while :; do sleep 0.1; done')
-        box.streams['stdout'].wait_for(b'up\n')
-        vm.vm('StopSandbox', timeout_secs=int(settings.QUICK_LIMIT))
+        loop = 'trap "%s" TERM; echo up; while :; do sleep 0.1; done'
+        box, deaf = (self.member(vm, 'sh', '-c', loop % then) for then in ('echo bye; exit 3', ''))
+        for one in (box, deaf):
+            one.streams['stdout'].wait_for(b'up\n')
+        begin = time.monotonic()
+        vm.vm('StopSandbox', timeout_secs=3)
+        self.assertGreaterEqual(time.monotonic() - begin, 3)
+        self.assertLess(time.monotonic() - begin, 3 + settings.QUICK_LIMIT / 2)
         self.assertIn(b'bye\n', box.streams['stdout'].finish())
-        self.assertEqual(box.call('Wait')['exit_status'], 3)
+        self.assertEqual([one.call('Wait')['exit_status'] for one in (box, deaf)], [3, 255])
+
+    def test_an_agent_that_hangs_does_not_keep_the_shim_from_answering(self):
+        vm = self.vm()
+
+        def change(spec):
+            spec['linux']['namespaces'] = [n for n in spec['linux']['namespaces'] if n['type'] != 'pid']
+        spec = with_caps(oci_spec(vm.id, 'sh', '-c', 'grep -qx -e init -e lcow-gcs /proc/1/comm && echo up && sleep 0.5 && '
+                                  'echo 1 > /proc/1/root/sys/fs/cgroup/gcs/cgroup.freeze; sleep 1000'))
+        change(spec)
+        box = self.member(vm, spec=spec)
+        box.streams['stdout'].wait_for(b'up\n')
+        waiting = vm.begin_vm('WaitSandbox')
+        time.sleep(1)
+        begin = time.monotonic()
+        self.refused(ttrpc.DEADLINE, vm.vm, 'PingSandbox')
+        self.assertLess(time.monotonic() - begin, settings.QUICK_LIMIT)
+        self.assertEqual(box.call('State')['status'], pb.RUNNING)
+        self.assertEqual(vm.vm('SandboxStatus')['state'], 'SANDBOX_READY')
+        vm.vm('SandboxMetrics')
+        self.assertTrue(box.call('Pids')['processes'])
+        vm.vm('StopSandbox', timeout_secs=1, limit=settings.QUICK_LIMIT)
+        waiting(settings.QUICK_LIMIT)
+        self.assertEqual(box.call('Wait')['exit_status'], 255)
+        box.call('Delete')
 
     def test_the_death_of_QEMU_is_the_sandbox_s(self):
         vm = self.vm()

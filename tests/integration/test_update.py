@@ -14,6 +14,8 @@ RESOURCES_URL = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResource
 MIB = 1 << 20
 INVALID, EXHAUSTED = 3, 8
 CGROUP = {'destination': '/sys/fs/cgroup', 'type': 'cgroup', 'source': 'cgroup', 'options': ['nosuid', 'noexec', 'nodev', 'ro']}
+# Of the VM, with what all pods may use together.
+PODS = {'destination': '/pods', 'type': 'bind', 'source': 'uvm:///sys/fs/cgroup/pods', 'options': ['bind', 'ro']}
 
 
 class InVm(DirectCase):
@@ -22,7 +24,7 @@ class InVm(DirectCase):
     def running(self, resources=None, start=True, **config):
         container = self.new_id('u')
         spec = oci_spec(container, 'sleep', '1000')
-        spec['mounts'] = [*spec['mounts'], CGROUP]
+        spec['mounts'] = [*spec['mounts'], CGROUP, *([PODS] if settings.IS_LCOW else [])]
         spec['linux']['namespaces'].append({'type': 'cgroup'})
         spec['linux']['resources'].update(resources or {})
         box = self.sandbox(spec=spec, start=False)
@@ -118,7 +120,12 @@ class Growth(InVm):
         box = self.running(memory='256M', max_memory='2G')
         before = self.memory_mib(box)
         self.assertLess(before, 256)
+        pods = 'cat /pods/memory.max'
+        self.assertLess(int(self.say(box, pods)), before * MIB)
         self.update(box, {'memory': {'limit': 512 * MIB}})
+        # All pods together have what the agent leaves them.
+        self.assertGreater(int(self.say(box, pods)), 512 * MIB)
+        self.assertLess(int(self.say(box, pods)), self.memory_mib(box) * MIB)
         self.assertEqual(self.limit(box, 'memory.max'), str(512 * MIB))
         grown = self.memory_mib(box)
         self.assertGreater(grown, 512 + 75)
