@@ -14,6 +14,8 @@
 #include "wire/json.h"
 
 #define VFIO "/dev/vfio/"
+#define CDI "cdi.k8s.io/"
+#define CDI_KIND "lcow.dev/pci"
 
 static size_t length(struct json_object *list)
 {
@@ -74,13 +76,22 @@ static CO int map_named(struct vpci *v, struct json_object *device, char ***ids,
 	return 0;
 }
 
-/* ---- linux.devices ---- */
+/* ---- linux.devices and annotations ---- */
+
+static bool named(struct json_object *list, const char *guid)
+{
+	for (size_t i = 0; i < length(list); i++) {
+		if (str_eq(json_get_str(json_object_array_get_idx(list, i), "id"), guid))
+			return true;
+	}
+	return false;
+}
 
 static void name_in_guest(struct json_object *spec, const char *guid)
 {
 	struct json_object *windows = json_get(spec, "windows", NULL);
 	struct json_object *list = json_get(windows, "devices", NULL);
-	struct json_object *device = json_object_new_object();
+	struct json_object *device;
 
 	if (!json_object_is_type(windows, json_type_object)) {
 		windows = json_object_new_object();
@@ -90,6 +101,9 @@ static void name_in_guest(struct json_object *spec, const char *guid)
 		list = json_object_new_array();
 		json_object_object_add(windows, "devices", list);
 	}
+	if (named(list, guid))
+		return;
+	device = json_object_new_object();
 	json_object_object_add(device, "id", json_object_new_string(guid));
 	json_object_object_add(device, "idType", json_object_new_string("vpci-instance-id"));
 	json_object_array_add(list, device);
@@ -119,6 +133,46 @@ static CO int map_group(struct vpci *v, struct json_object *spec, const char *pa
 	return r < 0 ? err_wrap(err, r, "device %s", path) : 0;
 }
 
+static CO int map_names(struct vpci *v, struct json_object *spec, const char *value, char ***ids,
+			struct err *err)
+{
+	_cleanup_strv_ char **names = strv_split(value ? value : "", ",");
+	int r = names ? 0 : err_set(err, -ERR_INVALID, "no device is named");
+
+	for (char **n = names; r >= 0 && n && *n; n++) {
+		const char *guid;
+
+		if (!str_starts(*n, CDI_KIND "="))
+			return err_set(err, -ERR_INVALID,
+				       "%s: devices of kind " CDI_KIND " are known only", *n);
+		r = map_device(v, *n + strlen(CDI_KIND "="), VPCI_WHOLE, ids, &guid, err);
+		if (r >= 0)
+			name_in_guest(spec, guid);
+		else
+			err_wrap(err, r, "%s", *n);
+	}
+	return r;
+}
+
+static CO int map_annotations(struct vpci *v, struct json_object *spec, char ***ids,
+			      struct err *err)
+{
+	struct json_object *annotations = json_get(spec, "annotations", NULL);
+
+	if (!json_object_is_type(annotations, json_type_object))
+		return 0;
+	json_object_object_foreach(annotations, key, value)
+	{
+		int r = 0;
+
+		if (str_starts(key, CDI))
+			r = map_names(v, spec, json_get_str(annotations, key), ids, err);
+		if (r < 0)
+			return err_wrap(err, r, "annotation %s", key);
+	}
+	return 0;
+}
+
 CO int devices_map(struct vpci *v, struct json_object *spec, char ***ids, struct err *err)
 {
 	struct json_object *named = json_get(spec, "windows", "devices", NULL);
@@ -137,5 +191,5 @@ CO int devices_map(struct vpci *v, struct json_object *spec, char ***ids, struct
 		r = map_group(v, spec, path, ids, err);
 		json_object_array_del_idx(nodes, i, 1);
 	}
-	return r;
+	return r < 0 ? r : map_annotations(v, spec, ids, err);
 }

@@ -18,8 +18,10 @@ struct vpci;
  * windows.devices: idType vpci, vpci-instance-id or gpu; id is a PCI address of the host, with
  * "/<n>" behind it for its n-th virtual function. linux.devices, where containerd puts what it
  * finds by CDI: /dev/vfio/<n> is all devices of that IOMMU group; /dev/vfio/vfio is dropped.
+ * Annotations cdi.k8s.io/<anything>, which nobody has resolved: comma lists of
+ * lcow.dev/pci=<address>.
  *
- * Return: 0; -ERR_INVALID for another idType; or what failed
+ * Return: 0; -ERR_INVALID for another idType, or another kind in such an annotation; or what failed
  */
 CO int devices_map(struct vpci *v, struct json_object *spec, char ***ids, struct err *err);
 

@@ -54,6 +54,23 @@ class Vpci(DirectCase):
         self.pod.end(two)
         self.assertEqual(self.seen(EDU, TESTDEV), [0, 0])
 
+    def test_an_annotation_names_devices_as_CDI_does(self):
+        self.start()
+        spec = self.spec()
+        spec['annotations']['cdi.k8s.io/plugin_1'] = 'lcow.dev/pci=emulated:nvme,lcow.dev/pci=emulated:edu'
+        container = self.pod.add(spec=spec)
+        self.assertEqual(self.seen(EDU, NVME), [1, 1])
+        self.pod.output(container, 'test -c /dev/nvme0')
+        self.pod.end(container)
+        self.assertEqual(self.seen(EDU, NVME), [0, 0])
+        for names, text in (('lcow.dev/pci=emulated:edu,nvidia.com/gpu=0', 'nvidia.com/gpu=0: devices of kind lcow.dev/pci'),
+                            ('lcow.dev/pci=gpu0', 'lcow.dev/pci=gpu0')):
+            spec['annotations']['cdi.k8s.io/plugin_1'] = names
+            e = self.pod.refused(spec)
+            self.assertEqual(e.code, ttrpc.INVALID, e)
+            self.assertIn(text, str(e))
+        self.assertEqual(self.seen(EDU), [0])
+
     def test_every_port_can_be_used_again_and_the_device_beyond_is_ResourceExhausted(self):
         self.start()
         for _ in range(2):

@@ -90,10 +90,47 @@ START_TEST(the_node_of_an_IOMMU_group_becomes_its_devices)
 }
 END_TEST
 
+START_TEST(annotations_name_devices_as_CDI_does)
+{
+	ck_assert_int_eq(map_text("{\"annotations\":{\"cdi.k8s.io/plugin_one\":"
+				  "\"lcow.dev/pci=0000:3b:00.0,lcow.dev/pci=3C:00.0\","
+				  "\"cdi.k8s.iox\":\"a=b\",\"other\":\"x\","
+				  "\"cdi.k8s.io/two\":\"lcow.dev/pci=0000:3d:00.1\"}}"),
+			 0);
+	ck_assert_str_eq(fake_calls(&vm.f), "add 0000:3b:00.0 -1;await;add 0000:3c:00.0 -1;await;"
+					    "add 0000:3d:00.1 -1;await;");
+	ck_assert_uint_eq(strv_len(ids), 3);
+	for (size_t i = 0; i < 3; i++) {
+		ck_assert_str_eq(json_get_str(in_guest(i), "idType"), "vpci-instance-id");
+		ck_assert_uint_eq(strlen(json_get_str(in_guest(i), "id")), UUID_LEN);
+	}
+}
+END_TEST
+
+START_TEST(a_device_that_is_named_in_several_ways_is_one_in_the_guest)
+{
+	ck_assert_int_eq(
+		map_text("{\"annotations\":{\"cdi.k8s.io/x\":\"lcow.dev/pci=0000:3b:00.0\"},"
+			 "\"linux\":{\"devices\":[{\"path\":\"/dev/vfio/17\"}]},"
+			 "\"windows\":{\"devices\":[{\"id\":\"3b:00.0\",\"idType\":\"gpu\"}]}}"),
+		0);
+	ck_assert_str_eq(fake_calls(&vm.f), "add 0000:3b:00.0 -1;await;add 0000:3b:00.1 -1;await;");
+	ck_assert_uint_eq(strv_len(ids), 4);
+	ck_assert_ptr_nonnull(in_guest(1));
+	ck_assert_ptr_null(in_guest(2));
+}
+END_TEST
+
 static const struct {
 	const char *spec;
 	const char *text;
 } bad[] = {
+	{ "{\"annotations\":{\"cdi.k8s.io/x\":\"nvidia.com/gpu=0\"}}",
+	  "annotation cdi.k8s.io/x: nvidia.com/gpu=0: devices of kind lcow.dev/pci" },
+	{ "{\"annotations\":{\"cdi.k8s.io/x\":\"lcow.dev/pci\"}}",
+	  "lcow.dev/pci: devices of kind" },
+	{ "{\"annotations\":{\"cdi.k8s.io/x\":\",\"}}", "cdi.k8s.io/x: no device is named" },
+	{ "{\"annotations\":{\"cdi.k8s.io/x\":3}}", "cdi.k8s.io/x: no device is named" },
 	{ "{\"windows\":{\"devices\":[{\"id\":\"3b:00.0\",\"idType\":\"class\"}]}}",
 	  "reserve device 3b:00.0: unsupported type class" },
 	{ "{\"windows\":{\"devices\":[{\"id\":\"3b:00.0\"}]}}",
@@ -113,7 +150,8 @@ END_TEST
 START_TEST(whatever_call_fails_the_reservations_are_known)
 {
 	vm.f.fail_at = (unsigned)_i;
-	ck_assert_int_eq(map_text("{\"windows\":{\"devices\":["
+	ck_assert_int_eq(map_text("{\"annotations\":{\"cdi.k8s.io/x\":\"lcow.dev/pci=3d:00.0\"},"
+				  "\"windows\":{\"devices\":["
 				  "{\"id\":\"3b:00.0\",\"idType\":\"gpu\"},"
 				  "{\"id\":\"3c:00.0\",\"idType\":\"gpu\"}]}}"),
 			 -EIO);
@@ -130,8 +168,10 @@ int main(void)
 	tcase_add_test(t, a_spec_without_devices_stays_as_it_is);
 	tcase_add_test(t, an_id_becomes_the_GUID_of_its_device_and_the_type_stays);
 	tcase_add_test(t, the_node_of_an_IOMMU_group_becomes_its_devices);
+	tcase_add_test(t, annotations_name_devices_as_CDI_does);
+	tcase_add_test(t, a_device_that_is_named_in_several_ways_is_one_in_the_guest);
 	tcase_add_loop_test(t, what_is_no_device_is_refused_by_name, 0, ARRAY_SIZE(bad));
-	tcase_add_loop_test(t, whatever_call_fails_the_reservations_are_known, 1, 5);
+	tcase_add_loop_test(t, whatever_call_fails_the_reservations_are_known, 1, 7);
 	suite_add_tcase(s, t);
 
 	SRunner *r = srunner_create(s);
