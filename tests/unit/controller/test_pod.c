@@ -113,6 +113,48 @@ START_TEST(the_second_waits_until_the_first_is_done)
 }
 END_TEST
 
+START_TEST(who_gives_up_waiting_leaves_the_pod_to_the_others)
+{
+	static struct hold a, b;
+	struct co *second;
+
+	net.hold_at = "attach net1";
+	a.id = b.id = "p1";
+	co_spawn("a", do_get, &a, USEC_NEVER);
+	second = co_spawn("b", do_get, &b, USEC_NEVER);
+	run_for(5);
+	ck_assert(pods_have(pods, "p1"));
+	co_cancel(second);
+	run_for(5);
+	ck_assert_int_eq(b.result, -ECANCELED);
+	ck_assert_ptr_null(b.pod);
+	co_event_set(&net.gate);
+	run_all();
+	ck_assert_int_eq(a.result, 0);
+	expect_net(UP);
+	put(&a);
+	expect_net(DOWN);
+	ck_assert(!pods_have(pods, "p1"));
+}
+END_TEST
+
+START_TEST(a_setup_that_is_given_up_is_taken_back)
+{
+	static struct hold a;
+	struct co *co;
+
+	net.hold_at = "attach net1";
+	a.id = "p1";
+	co = co_spawn("a", do_get, &a, USEC_NEVER);
+	run_for(5);
+	co_cancel(co);
+	run_all();
+	ck_assert_int_eq(a.result, -ECANCELED);
+	expect_net("links two;attach eth0;add p1;attach net1;remove p1;detach eth0;detach net1;");
+	ck_assert(!pods_have(pods, "p1"));
+}
+END_TEST
+
 START_TEST(a_network_that_fails_leaves_nothing_and_can_be_tried_again)
 {
 	static struct hold a;
@@ -163,6 +205,8 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, the_first_brings_the_network_up_and_the_last_takes_it_down);
 	tcase_add_test(t, pods_have_networks_of_their_own);
 	tcase_add_test(t, the_second_waits_until_the_first_is_done);
+	tcase_add_test(t, who_gives_up_waiting_leaves_the_pod_to_the_others);
+	tcase_add_test(t, a_setup_that_is_given_up_is_taken_back);
 	tcase_add_test(t, a_network_that_fails_leaves_nothing_and_can_be_tried_again);
 	tcase_add_test(t, the_end_of_the_vm_frees_every_network_whoever_holds_the_pods);
 	tcase_add_test(t, a_network_that_cannot_be_taken_down_ends_with_the_vm);

@@ -293,6 +293,26 @@ START_TEST(a_vm_that_dies_while_it_starts_ends_the_start_at_once)
 }
 END_TEST
 
+START_TEST(a_guest_that_never_dials_fails_the_start_and_the_vm_is_there_until_it_is_terminated)
+{
+	static struct call c;
+
+	memset(&c, 0, sizeof(c));
+	reach(VM_CREATED);
+	f.hold_at = "connect";
+	co_spawn("start", start, &c, time_mono() + 20 * USEC_PER_MSEC);
+	run_for(50);
+	ck_assert_int_eq(c.result, -ETIMEDOUT);
+	ck_assert_ptr_nonnull(strstr(c.err.text, "did not answer in time"));
+	ck_assert_ptr_nonnull(strstr(c.err.text, "Kernel panic"));
+	ck_assert_int_eq(vm_state(vm), VM_INVALID);
+	ck_assert_str_eq(fake_calls(&f), "create;listen;boot;connect;disconnect;");
+	ck_assert_int_eq(run(terminate), 0);
+	ck_assert_str_eq(fake_calls(&f), "terminate;disconnect;disconnect;");
+	ck_assert_int_eq(vm_state(vm), VM_TERMINATED);
+}
+END_TEST
+
 START_TEST(starts_that_come_together_boot_once)
 {
 	static struct call a, b;
@@ -396,6 +416,9 @@ int main(void)
 	tcase_add_test(t, a_failed_create_can_be_repeated);
 	tcase_add_loop_test(t, a_failed_start_says_the_last_words, 0, 3);
 	tcase_add_test(t, a_vm_that_dies_while_it_starts_ends_the_start_at_once);
+	tcase_add_test(
+		t,
+		a_guest_that_never_dials_fails_the_start_and_the_vm_is_there_until_it_is_terminated);
 	tcase_add_test(t, starts_that_come_together_boot_once);
 	tcase_add_test(t, terminating_a_vm_that_starts_ends_the_start);
 	tcase_add_test(t, the_state_can_be_read_while_the_vm_starts);
