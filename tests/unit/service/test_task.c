@@ -676,11 +676,13 @@ END_TEST
 
 /* ---- what is not there ---- */
 
-static const struct {
+struct answer_of {
 	const char *method;
 	const ProtobufCMessageDescriptor *request, *reply;
 	int code;
-} unknown[] = {
+};
+
+static const struct answer_of unknown[] = {
 	{ "State", &containerd__task__v2__state_request__descriptor,
 	  &containerd__task__v2__state_response__descriptor, -ERR_NOT_FOUND },
 	{ "Start", &containerd__task__v2__start_request__descriptor,
@@ -701,6 +703,14 @@ static const struct {
 	  &containerd__task__v2__wait_response__descriptor, -ERR_NOT_FOUND },
 	{ "Connect", &containerd__task__v2__connect_request__descriptor,
 	  &containerd__task__v2__connect_response__descriptor, -ERR_NOT_FOUND },
+	{ "Pause", &containerd__task__v2__pause_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_NOT_FOUND },
+	{ "Resume", &containerd__task__v2__resume_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_NOT_FOUND },
+	{ "Update", &containerd__task__v2__update_task_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_NOT_FOUND },
+	{ "Stats", &containerd__task__v2__stats_request__descriptor,
+	  &containerd__task__v2__stats_response__descriptor, -ERR_NOT_FOUND },
 };
 
 START_TEST(a_task_that_is_not_there_is_not_found)
@@ -797,6 +807,52 @@ START_TEST(a_vm_that_dies_leaves_tasks_that_can_be_deleted)
 }
 END_TEST
 
+/* What a request with nothing but the id of a task is answered once the VM has ended. */
+static const struct answer_of ended[] = {
+	{ "State", &containerd__task__v2__state_request__descriptor,
+	  &containerd__task__v2__state_response__descriptor, 0 },
+	{ "Wait", &containerd__task__v2__wait_request__descriptor,
+	  &containerd__task__v2__wait_response__descriptor, 0 },
+	{ "Connect", &containerd__task__v2__connect_request__descriptor,
+	  &containerd__task__v2__connect_response__descriptor, 0 },
+	{ "Pids", &containerd__task__v2__pids_request__descriptor,
+	  &containerd__task__v2__pids_response__descriptor, 0 },
+	{ "CloseIO", &containerd__task__v2__close_iorequest__descriptor,
+	  &google__protobuf__empty__descriptor, 0 },
+	{ "Shutdown", &containerd__task__v2__shutdown_request__descriptor,
+	  &google__protobuf__empty__descriptor, 0 },
+	{ "Start", &containerd__task__v2__start_request__descriptor,
+	  &containerd__task__v2__start_response__descriptor, -ERR_STATE },
+	{ "ResizePty", &containerd__task__v2__resize_pty_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_STATE },
+	{ "Pause", &containerd__task__v2__pause_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_STATE },
+	{ "Resume", &containerd__task__v2__resume_request__descriptor,
+	  &google__protobuf__empty__descriptor, -ERR_STATE },
+	{ "Stats", &containerd__task__v2__stats_request__descriptor,
+	  &containerd__task__v2__stats_response__descriptor, -ERR_UNAVAILABLE },
+};
+
+START_TEST(once_the_vm_has_ended_what_needs_it_is_refused_and_the_rest_is_answered)
+{
+	/* The id is the first field of each. */
+	Containerd__Task__V2__StateRequest *q = pb_new(ended[_i].request);
+	static struct rpc r;
+
+	ck_assert_int_eq(create("c1"), 0);
+	ck_assert_int_eq(start(""), 0);
+	vm_exited(vm_exited_arg);
+	run_for(20);
+	pb_str(&q->id, "c1");
+	begin(&r, ended[_i].method, q, ended[_i].reply);
+	ck_assert_int_eq(code_of(&r), ended[_i].code);
+	ck_assert_int_eq(add_exec("e1"), -ERR_STATE);
+	ck_assert_int_eq(update("c1", LINUX_RESOURCES, "{}"), -ERR_STATE);
+	ck_assert_uint_eq(dones, 0);
+	ck_assert_int_eq(delete (""), 0);
+}
+END_TEST
+
 START_TEST(a_service_can_be_freed_with_waits_parked)
 {
 	static struct rpc r;
@@ -848,6 +904,9 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, shutdown_ends_a_service_without_tasks_only);
 	tcase_add_test(t, the_end_of_the_sandbox_is_every_task_s_exit);
 	tcase_add_test(t, a_vm_that_dies_leaves_tasks_that_can_be_deleted);
+	tcase_add_loop_test(t,
+			    once_the_vm_has_ended_what_needs_it_is_refused_and_the_rest_is_answered,
+			    0, ARRAY_SIZE(ended));
 	tcase_add_test(t, a_service_can_be_freed_with_waits_parked);
 }
 
