@@ -39,7 +39,7 @@ enum network_state {
  * @attach:	a tap beside a card of the host, and a card in the VM behind it
  * @detach:	and away again
  * @forward:	lead the loopback of the namespace into the guest's network @id; *@ret stays NULL
- *		where that is nothing to do. -ERR_UNIMPLEMENTED: the host can't
+ *		where there is none. -ERR_UNIMPLEMENTED: the host can't
  * @unforward:	and no more; also when the VM has ended
  */
 struct network_ops {

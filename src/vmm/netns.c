@@ -546,7 +546,9 @@ static int take_loopback(struct visit *v, struct nl_sock *sock)
 		return err_sys(v->err, l->four, "listen on 127.0.0.1");
 	l->six = listen_at((const struct sockaddr *)&six, sizeof(six), IPPROTO_IPV6, IPV6_FREEBIND);
 	/* A kernel without IPv6 has nobody who dials ::1. */
-	if (l->six < 0 && l->six != -EAFNOSUPPORT)
+	if (l->six == -EAFNOSUPPORT)
+		l->six = -EBADF;
+	else if (l->six < 0)
 		return err_sys(v->err, l->six, "listen on ::1");
 	l->link = sk_lookup_attach(v->netns, l->four, l->six, v->err);
 	return l->link < 0 ? l->link : 0;

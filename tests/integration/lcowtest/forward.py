@@ -4,16 +4,14 @@
 The servers run on the host's Python, by read-only shares: the image's nc cannot be told where to listen.
 """
 import ctypes
-import os
 import socket
 import threading
 
-from . import settings
+from . import settings, shares
 
 CLONE_NEWNET = 0x40000000
 # At 127.0.0.1, at every address of IPv4, and at ::1 only: each connection is answered with what it said, at once or in the end.
 ECHO, LATE, SIX, NOBODY = 7001, 7002, 7003, 7009
-SYSTEM = ('/usr', '/lib', '/lib64')
 SCRIPT = '''
 import socket, threading
 def echo(s):
@@ -43,7 +41,7 @@ SERVER = ('/usr/bin/python3', '-S', '-E', '-c', SCRIPT)
 
 def cri_mounts():
     """Mounts of a CRI container for SERVER."""
-    return [{'container_path': d, 'host_path': os.path.realpath(d), 'readonly': True} for d in SYSTEM]
+    return [{'container_path': m['destination'], 'host_path': m['source'], 'readonly': True} for m in shares.SYSTEM]
 
 
 def dial(netns, port, address='127.0.0.1'):
