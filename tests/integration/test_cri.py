@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 
+import grpc
+
 from lcowtest import cgroups, forward, proc, settings, ttrpc, ws
 from lcowtest.case import Case, only_lcow, shared
 from lcowtest.containerd import DEBS as VERSIONS
@@ -210,12 +212,38 @@ class EveryVersion(Kubelet):
         pod.start('c')
         self.gone(pod)
 
+    def running_exec(self, container, *command):
+        """An ExecSync whose command runs; its answer is awaited by whoever wants it."""
+        call = self.cri.start('ExecSync', container_id=container.id, cmd=list(command))
+        end = time.monotonic() + settings.BOOT_LIMIT
+        while ' '.join(command) not in self.sh(container, 'ps -o args') and time.monotonic() < end:
+            time.sleep(0.1)
+        return call
+
     def test_containerd_may_restart(self):
         pod = self.pod(**OWN_PIDS)
         c = pod.start('c', 'sh', '-c', 'while test ! -e /go; do sleep 0.1; done; exit 9', linux=OWN_PIDS)
-        self.cri.restart()
+        there = os.path.join(self.cd.dir, self.new_id('volume'))
+        os.mkdir(there)
+        self.addCleanup(shutil.rmtree, there)
+        ends = pod.start('ends', 'sh', '-c', 'while test ! -e /there/go; do sleep 0.1; done; touch /there/gone; exit 6',
+                         linux=OWN_PIDS, mounts=[{'container_path': '/there', 'host_path': there}])
+        call = self.running_exec(c, 'sleep', '3333')
+
+        def meanwhile():
+            with open(there + '/go', 'w'):
+                pass
+            end = time.monotonic() + settings.BOOT_LIMIT
+            while not os.path.exists(there + '/gone') and time.monotonic() < end:
+                time.sleep(0.05)
+            time.sleep(0.5)
+        self.cri.restart(meanwhile)
+        self.assertTrue(call.exception(), 'whoever waits for an exec is told that containerd has gone')
         self.assertEqual(pod.status()['state'], READY)
         self.assertEqual(c.status()['state'], RUNNING)
+        self.assertEqual(ends.wait(EXITED)['exit_code'], 6)
+        # Of the exec containerd knows nothing any more; it goes on.
+        self.assertIn('sleep 3333', self.sh(c, 'ps -o args'))
         self.sh(c, 'echo late > /proc/1/fd/1')
         two = pod.start('two')
         self.assertEqual(self.sh(two, 'echo new'), 'new\n')
@@ -232,8 +260,13 @@ class EveryVersion(Kubelet):
             if not stream.read():
                 self.assertLess(time.monotonic(), end, 'nobody listens in the pod')
                 stream = pod.forward(8080)
+        call = self.running_exec(c, 'sleep', '3333')
         os.kill(qemu, signal.SIGKILL)
         stream.finish()
+        try:
+            self.assertNotEqual(call.result(settings.QUICK_LIMIT)['exit_code'], 0)
+        except grpc.RpcError as e:
+            self.assertNotEqual(e.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
         status = c.wait(EXITED)
         self.assertEqual(status['state'], EXITED)
         self.assertNotEqual(status['exit_code'], 0)

@@ -168,11 +168,22 @@ class Cri:
         self.cd, self.handler = containerd, handler
         self.channel = grpc.insecure_channel('unix://' + containerd.socket)
 
-    def restart(self):
+    def restart(self, meanwhile=lambda: None):
         """Restart the daemon; a call over the old connection would only find out that it has gone."""
         self.close()
-        self.cd.restart()
+        self.cd.stop()
+        meanwhile()
+        self.cd.start()
         self.channel = grpc.insecure_channel('unix://' + self.cd.socket)
+        # It serves before it has found its pods again.
+        end = time.monotonic() + settings.BOOT_LIMIT
+        while True:
+            try:
+                return self.call('Version')
+            except ttrpc.RpcError as e:
+                if 'not initialized yet' not in e.message or time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
 
     def start(self, method, limit=None, **fields):
         request, response = METHODS[method]

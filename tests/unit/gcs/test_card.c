@@ -128,6 +128,7 @@ static struct gcs_route routes[] = {
 	{ (char[]){ "::" }, (char[]){ "::/0" }, 0 },
 	/* Outside of the card's networks. */
 	{ (char[]){ "192.168.9.1" }, (char[]){ "10.9.0.0/16" }, 3 },
+	{ (char[]){ "fe80::1" }, (char[]){ "2001:db8::/32" }, 0 },
 };
 
 static struct gcs_neighbor neighbors[] = {
@@ -162,6 +163,7 @@ START_TEST(a_card_is_moved_and_set_up_as_its_settings_say)
 	sh("nsenter --net=" POD
 	   " ip route | grep -q '10.9.0.0/16 via 192.168.9.1.*metric 3 onlink'");
 	sh("nsenter --net=" POD " ip -6 route | grep -q 'default via fd07::1.*metric 9'");
+	sh("nsenter --net=" POD " ip -6 route | grep -q '2001:db8::/32 via fe80::1 dev eth0'");
 	sh("test $(nsenter --net=" POD " ip -6 route | grep -c default) = 1");
 	sh("nsenter --net=" POD
 	   " ip neigh | grep -q '10.7.0.1 dev eth0 lladdr 02:00:00:00:00:77.*PERMANENT'");
