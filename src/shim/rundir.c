@@ -261,14 +261,13 @@ int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 		if (r < 0 && first == 0)
 			first = err_sys(err, r, "end %s of %s", daemons[i], path);
 	}
+	/* Those who do not end are in it, and not somebody else. */
+	if (first == 0)
+		first = cgroup_remove(path, err);
 	r = end_loggers(path);
 	if (r < 0 && first == 0)
 		first = err_sys(err, r, "end the logging drivers of %s", path);
 	r = free_cards(path, first < 0 ? NULL : err);
-	if (r < 0 && first == 0)
-		first = r;
-
-	r = cgroup_remove(path, first == 0 ? err : NULL);
 	if (r < 0 && first == 0)
 		first = r;
 

@@ -434,14 +434,20 @@ static bool in_use(const char *path)
 	return found;
 }
 
+/* Where nothing may be written, that is what rmdir() says, whether there is something or not. */
+static int remove_one(const char *path)
+{
+	int r = rmdir(path) < 0 ? -errno : 0;
+
+	return r < 0 && access(path, F_OK) < 0 ? 0 : r;
+}
+
 /* The last process of a cgroup is counted for a moment longer than it lives. */
 static int remove_leaf(const char *path, uint64_t end)
 {
 	for (;;) {
-		int r = rmdir(path) < 0 ? -errno : 0;
+		int r = remove_one(path);
 
-		if (r == -ENOENT || r == -ENOTDIR)
-			return 0;
 		if (!busy(r))
 			return r;
 		if (time_mono() >= end)
@@ -472,8 +478,9 @@ static int remove_dir(char *path, size_t kept, uint64_t end)
 		*slash = '\0';
 		if (strlen(path) <= kept && !made(path))
 			break;
-		if (rmdir(path) < 0 && errno != ENOENT)
-			return busy(-errno) ? 0 : -errno;
+		r = remove_one(path);
+		if (busy(r))
+			return 0;
 	}
 	return r;
 }

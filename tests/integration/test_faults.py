@@ -3,9 +3,10 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
-from lcowtest import pb, proc, settings, ttrpc
+from lcowtest import cgroups, pb, proc, settings, ttrpc
 from lcowtest.case import DirectCase, only_lcow
 from lcowtest.direct import oci_spec
 
@@ -129,6 +130,18 @@ class Vm(DirectCase):
                 os.kill(pid, signal.SIGCONT)
             except ProcessLookupError:
                 pass
+
+    def test_cgroups_that_are_read_only_are_told_of_and_no_obstacle(self):
+        def remount(how):
+            for mount in cgroups.mounts():
+                subprocess.run(['mount', '-o', 'remount,bind,' + how, mount], check=True, stdin=subprocess.DEVNULL)
+        # In the mount namespace of this run only.
+        self.addCleanup(remount, 'rw')
+        remount('ro')
+        box, _ = self.running('sleep', '1000')
+        [qemu] = proc.running('qemu-system')
+        self.assertEqual(cgroups.of(qemu), cgroups.of(box.shim_pid))
+        self.assertRegex(box.log, 'level=warn.*is not accounted for in cgroup /lcowtest/%s.*Read-only' % box.id)
 
     def privileged(self, *command):
         """A container with all capabilities, writable /proc, in the pid namespace of the guest."""

@@ -122,6 +122,10 @@ int __wrap_rmdir(const char *path)
 	_cleanup_free_ char *procs = str_printf("%s/cgroup.procs", path);
 	struct stat st;
 
+	if (read_only && strstr(path, read_only)) {
+		errno = EROFS;
+		return -1;
+	}
 	/* As with children, but these would only be seen once the files are gone. */
 	if (stat(path, &st) == 0 && st.st_nlink > 2)
 		busy_times++;
