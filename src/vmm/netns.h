@@ -37,7 +37,7 @@ struct netns_route {
 	uint32_t metric;
 };
 
-/** struct netns_neighbor - behind one card, by a permanent entry, as some plugins have for gateways */
+/** struct netns_neighbor - a permanent entry of one card, as some plugins make for gateways */
 struct netns_neighbor {
 	char address[INET6_ADDRSTRLEN];
 	uint8_t mac[6];

@@ -293,7 +293,7 @@ START_TEST(a_vm_that_dies_while_it_starts_ends_the_start_at_once)
 }
 END_TEST
 
-START_TEST(a_guest_that_never_dials_fails_the_start_and_the_vm_is_there_until_it_is_terminated)
+START_TEST(a_guest_that_never_dials_fails_the_start_and_the_vm_stays_until_it_is_ended)
 {
 	static struct call c;
 
@@ -416,9 +416,8 @@ int main(void)
 	tcase_add_test(t, a_failed_create_can_be_repeated);
 	tcase_add_loop_test(t, a_failed_start_says_the_last_words, 0, 3);
 	tcase_add_test(t, a_vm_that_dies_while_it_starts_ends_the_start_at_once);
-	tcase_add_test(
-		t,
-		a_guest_that_never_dials_fails_the_start_and_the_vm_is_there_until_it_is_terminated);
+	tcase_add_test(t,
+		       a_guest_that_never_dials_fails_the_start_and_the_vm_stays_until_it_is_ended);
 	tcase_add_test(t, starts_that_come_together_boot_once);
 	tcase_add_test(t, terminating_a_vm_that_starts_ends_the_start);
 	tcase_add_test(t, the_state_can_be_read_while_the_vm_starts);
