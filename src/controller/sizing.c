@@ -10,11 +10,8 @@
 #include "base/str.h"
 #include "vmm/vmm.h"
 
-/*
- * What a VM needs beside its pods: the agent keeps up to 75 MiB back, the kernel takes some
- * 50 MiB, and a 64th of all memory for its book-keeping.
- */
-enum { OVERHEAD_MB = 128, OVERHEAD_SHARE = 64 };
+/* The kernel's book-keeping takes a 64th of all memory. */
+enum { OVERHEAD_SHARE = 64 };
 /* A guest that hangs while it grows must not hold up every later claim. */
 enum { GROW_SEC = 120 };
 enum { DEFAULT_PERIOD = 100000, MILLI = 1000, CPUS_LIMIT = 1 << 20 };
@@ -27,21 +24,32 @@ struct sizing {
 	const struct sizing_ops *ops;
 	void *ctx;
 	uint64_t max_memory_mb;
+	uint64_t overhead_mb;
 	unsigned max_cpus;
 	struct list claims;
 	struct co_mutex lock;
 	bool limit_due;
 };
 
-struct sizing *sizing_new(const struct sizing_ops *ops, void *ctx, uint64_t max_memory_mb,
-			  unsigned max_cpus)
+static uint64_t max_memory_mb(const struct vm_config *cfg)
+{
+	return cfg->max_memory_mb ? cfg->max_memory_mb : cfg->memory_mb;
+}
+
+static unsigned max_cpus(const struct vm_config *cfg)
+{
+	return cfg->max_cpus ? cfg->max_cpus : cfg->cpus;
+}
+
+struct sizing *sizing_new(const struct sizing_ops *ops, void *ctx, const struct vm_config *cfg)
 {
 	struct sizing *s = NEW0(struct sizing);
 
 	s->ops = ops;
 	s->ctx = ctx;
-	s->max_memory_mb = max_memory_mb;
-	s->max_cpus = max_cpus;
+	s->max_memory_mb = max_memory_mb(cfg);
+	s->max_cpus = max_cpus(cfg);
+	s->overhead_mb = cfg->overhead_mb;
 	list_init(&s->claims);
 	co_mutex_init(&s->lock);
 	return s;
@@ -130,23 +138,24 @@ static uint64_t pods_need(const struct sizing *s, uint64_t (*of)(const struct cl
 	return sum;
 }
 
-static uint64_t with_overhead(uint64_t mb)
+static uint64_t with_overhead(uint64_t mb, uint64_t overhead_mb)
 {
-	return mb == 0 ? 0 : mb + mb / OVERHEAD_SHARE + OVERHEAD_MB;
+	return mb == 0 ? 0 : mb + mb / OVERHEAD_SHARE + overhead_mb;
 }
 
 static uint64_t memory_needed(const struct sizing *s)
 {
-	return with_overhead(pods_need(s, memory_of));
+	return with_overhead(pods_need(s, memory_of), s->overhead_mb);
 }
 
 /* ---- before it boots ---- */
 
 /* An overhead that the pod brings is for the VM: the larger of it and the VM's own counts. */
-static uint64_t boot_memory(const struct claim_size *pod, const struct claim_size *overhead)
+static uint64_t boot_memory(const struct claim_size *pod, const struct claim_size *overhead,
+			    uint64_t overhead_mb)
 {
 	uint64_t mb = memory_of(&(struct claim){ .size = *pod });
-	uint64_t own = with_overhead(mb);
+	uint64_t own = with_overhead(mb, overhead_mb);
 	uint64_t given = mb == 0 ? 0 : mb + memory_of(&(struct claim){ .size = *overhead });
 	uint64_t need = own > given ? own : given;
 
@@ -156,9 +165,8 @@ static uint64_t boot_memory(const struct claim_size *pod, const struct claim_siz
 int sizing_boot(struct vm_config *cfg, const struct claim_size *pod,
 		const struct claim_size *overhead, struct err *err)
 {
-	uint64_t max_mb = cfg->max_memory_mb ? cfg->max_memory_mb : cfg->memory_mb;
-	unsigned max_cpus = cfg->max_cpus ? cfg->max_cpus : cfg->cpus;
-	uint64_t mb = boot_memory(pod, overhead);
+	uint64_t max_mb = max_memory_mb(cfg);
+	uint64_t mb = boot_memory(pod, overhead, cfg->overhead_mb);
 	uint64_t milli = cpus_of(&(struct claim){ .size = *pod });
 	uint64_t cpus;
 
@@ -170,8 +178,8 @@ int sizing_boot(struct vm_config *cfg, const struct claim_size *pod,
 	if (milli > 0)
 		milli += cpus_of(&(struct claim){ .size = *overhead });
 	cpus = (milli + MILLI - 1) / MILLI;
-	if (cpus > max_cpus)
-		cpus = max_cpus;
+	if (cpus > max_cpus(cfg))
+		cpus = max_cpus(cfg);
 	if (cfg->memory_mb < mb)
 		cfg->memory_mb = mb;
 	if (cfg->cpus < cpus)

@@ -73,9 +73,8 @@ struct sizing;
 int sizing_boot(struct vm_config *cfg, const struct claim_size *pod,
 		const struct claim_size *overhead, struct err *err);
 
-/** sizing_new() - for one VM, which can grow to @max_memory_mb and @max_cpus */
-struct sizing *sizing_new(const struct sizing_ops *ops, void *ctx, uint64_t max_memory_mb,
-			  unsigned max_cpus);
+/** sizing_new() - for one VM, which can grow to what @cfg says */
+struct sizing *sizing_new(const struct sizing_ops *ops, void *ctx, const struct vm_config *cfg);
 /** sizing_free() - claims need not have been released; NULL is fine; Return: NULL */
 struct sizing *sizing_free(struct sizing *s);
 

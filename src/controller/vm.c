@@ -257,9 +257,7 @@ CO int vm_create(struct vm *vm, const struct vm_config *cfg, bool deny_writable_
 	vm->sockets = sockets_new(&vm_devices_socket_ops, &vm->devices);
 	vm->vpci = vpci_new(&vm_devices_vpci_ops, &vm->devices);
 	vm->pods = pods_new(&vm_devices_network_ops, &vm->devices);
-	vm->sizing = sizing_new(&vm_devices_sizing_ops, &vm->devices,
-				cfg->max_memory_mb ? cfg->max_memory_mb : cfg->memory_mb,
-				cfg->max_cpus ? cfg->max_cpus : cfg->cpus);
+	vm->sizing = sizing_new(&vm_devices_sizing_ops, &vm->devices, cfg);
 	set_state(vm, VM_CREATED);
 	return 0;
 }

@@ -37,6 +37,7 @@ void shim_config_init(struct shim_config *c)
 		.vhost_device_vsock = mem_strdup("vhost-device-vsock"),
 		.log_level = LOG_INFO,
 		.memory_mb = 512,
+		.overhead_mb = 128,
 		.scratch_bytes = 10ull << 30,
 		.cpus = 1,
 		.qemu_uid = 65534,
@@ -153,6 +154,16 @@ static const char *set_memory(void *to, const char *value)
 	return NULL;
 }
 
+static const char *set_overhead(void *to, const char *value)
+{
+	uint64_t bytes;
+
+	if (str_size(value, &bytes) < 0 || bytes < 32ull << 20 || bytes > 64ull << 30)
+		return "a size from 32M to 64G, such as 128M";
+	*(uint64_t *)to = bytes >> 20;
+	return NULL;
+}
+
 static const char *set_scratch(void *to, const char *value)
 {
 	uint64_t bytes;
@@ -247,6 +258,7 @@ static const struct key keys[] = {
 	ROW("log_level", set_level, log_level, false),
 	ROW("memory", set_memory, memory_mb, false),
 	ROW("max_memory", set_memory, max_memory_mb, false),
+	ROW("overhead", set_overhead, overhead_mb, false),
 	ROW("scratch", set_scratch, scratch_bytes, false),
 	ROW("storage_iops", set_iops, storage_iops, false),
 	ROW("storage_bandwidth", set_bandwidth, storage_bandwidth, false),

@@ -32,6 +32,7 @@ struct shim_config {
 	enum log_level log_level; /* trace … error */
 	uint64_t memory_mb; /* memory = 512M, at boot */
 	uint64_t max_memory_mb; /* max_memory: 0 is shim_config_max_memory_mb()'s choice */
+	uint64_t overhead_mb; /* overhead = 128M, of the VM beside its pods */
 	uint64_t scratch_bytes; /* scratch = 10G */
 	uint64_t storage_iops; /* 0: no limit */
 	uint64_t storage_bandwidth; /* bytes per second, likewise */

@@ -139,6 +139,7 @@ static void fill_options(struct serving *s)
 			.max_cpus = shim_config_max_cpus(c),
 			.memory_mb = c->memory_mb,
 			.max_memory_mb = shim_config_max_memory_mb(c),
+			.overhead_mb = c->overhead_mb,
 			.storage_iops = c->storage_iops,
 			.storage_bandwidth = c->storage_bandwidth,
 			/* CIDs are of this host's namespace of vhost; pids are unique in it and 0

@@ -39,6 +39,7 @@ enum vm_transport {
  * @accel, @transport: VM_…_AUTO is resolved by vmm_new()
  * @cpus:	vCPUs at boot; @max_cpus for hot plug (0: the same)
  * @memory_mb:	RAM at boot in MiB; @max_memory_mb for virtio-mem (0: the same)
+ * @overhead_mb: memory in MiB that the guest needs beside its pods, and beside a 64th of theirs
  * @storage_iops, @storage_bandwidth: how many requests and bytes per second all disks take together
  *		(0: no limit)
  * @cid:	guest CID for the vsock transports, 0 otherwise
@@ -65,6 +66,7 @@ struct vm_config {
 	unsigned max_cpus;
 	uint64_t memory_mb;
 	uint64_t max_memory_mb;
+	uint64_t overhead_mb;
 	uint64_t storage_iops;
 	uint64_t storage_bandwidth;
 	uint32_t cid;

@@ -4,7 +4,7 @@
 #include "controller/fixture.h"
 #include "vmm/vmm.h"
 
-enum { BOOT_MB = 512, MAX_MB = 4096, BOOT_CPUS = 1, MAX_CPUS = 4 };
+enum { BOOT_MB = 512, MAX_MB = 4096, OVERHEAD_MB = 128, BOOT_CPUS = 1, MAX_CPUS = 4 };
 #define MIB (1ull << 20)
 
 static struct fake f;
@@ -60,7 +60,10 @@ static void setup(void)
 	mb = BOOT_MB;
 	n_cpus = BOOT_CPUS;
 	limit_code = 0;
-	s = sizing_new(&ops, &f, MAX_MB, MAX_CPUS);
+	s = sizing_new(&ops, &f,
+		       &(struct vm_config){ .max_memory_mb = MAX_MB,
+					    .overhead_mb = OVERHEAD_MB,
+					    .max_cpus = MAX_CPUS });
 	/* a and b are alone; c belongs to pod p, whose sandbox container is p. */
 	claim_init(&a, "a", "a");
 	claim_init(&b, "b", "b");
@@ -228,11 +231,13 @@ START_TEST(claims_that_come_together_add_up_in_their_order)
 }
 END_TEST
 
-/* limits of the pod (MiB, milli CPUs) and its overhead, and what the VM boots with */
+/* limits of the pod (MiB, milli CPUs) and its overhead, and what the VM boots with; of the VM's own
+ * overhead there are 128 MiB unless the row says so */
 static const struct {
 	uint64_t memory, milli, overhead, overhead_milli;
 	uint64_t mb;
 	unsigned cpus;
+	uint64_t own_mb;
 } boots[] = {
 	{ 0, 0, 0, 0, BOOT_MB, BOOT_CPUS },
 	{ 64, 500, 0, 0, BOOT_MB, BOOT_CPUS },
@@ -242,12 +247,14 @@ static const struct {
 	{ 0, 0, 2048, 3000, BOOT_MB, BOOT_CPUS }, /* without limits of containers */
 	{ 0, 9000, 0, 0, BOOT_MB, MAX_CPUS },
 	{ 1025, 0, 0, 0, 1170, BOOT_CPUS }, /* an even number */
+	{ 1024, 0, 0, 0, 1240, BOOT_CPUS, 200 },
 };
 
 START_TEST(a_VM_boots_as_large_as_its_pod_is_known_to_become)
 {
 	struct vm_config cfg = { .memory_mb = BOOT_MB,
 				 .max_memory_mb = MAX_MB,
+				 .overhead_mb = boots[_i].own_mb ? boots[_i].own_mb : OVERHEAD_MB,
 				 .cpus = BOOT_CPUS,
 				 .max_cpus = MAX_CPUS };
 	const struct claim_size pod = { .memory = boots[_i].memory * MIB,
@@ -263,7 +270,10 @@ END_TEST
 
 START_TEST(a_pod_that_needs_more_than_the_maximum_is_refused_before_it_boots)
 {
-	struct vm_config cfg = { .memory_mb = BOOT_MB, .max_memory_mb = MAX_MB, .cpus = BOOT_CPUS };
+	struct vm_config cfg = { .memory_mb = BOOT_MB,
+				 .max_memory_mb = MAX_MB,
+				 .overhead_mb = OVERHEAD_MB,
+				 .cpus = BOOT_CPUS };
 	const struct claim_size pod = { .memory = MAX_MB * MIB, .quota = 400000 };
 	struct err err = { 0 };
 

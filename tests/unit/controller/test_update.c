@@ -4,8 +4,9 @@
 #include "controller/fakevm.h"
 #include "controller/sizing.h"
 #include "wire/json.h"
+#include "vmm/vmm.h"
 
-enum { BOOT_MB = 512, MAX_MB = 2048, MAX_CPUS = 2 };
+enum { BOOT_MB = 512, MAX_MB = 2048, OVERHEAD_MB = 128, MAX_CPUS = 2 };
 
 static struct container *c, *other;
 static struct err err;
@@ -62,7 +63,10 @@ static void setup(void)
 	memset(&err, 0, sizeof(err));
 	mb = BOOT_MB;
 	n_cpus = 1;
-	vm.env.sizing = sizing_new(&sizing_ops, NULL, MAX_MB, MAX_CPUS);
+	vm.env.sizing = sizing_new(&sizing_ops, NULL,
+				   &(struct vm_config){ .max_memory_mb = MAX_MB,
+							.overhead_mb = OVERHEAD_MB,
+							.max_cpus = MAX_CPUS });
 	c = new_container("c1");
 	other = new_container("c2");
 }

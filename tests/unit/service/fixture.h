@@ -152,7 +152,11 @@ static void setup_without_vm(void)
 		.sandbox = "c1",
 		.events = d.path,
 		.done = on_done,
-		.vm = { .memory_mb = 512, .max_memory_mb = 4096, .cpus = 1, .max_cpus = 4 },
+		.vm = { .memory_mb = 512,
+			.max_memory_mb = 4096,
+			.overhead_mb = 128,
+			.cpus = 1,
+			.max_cpus = 4 },
 	};
 	dones = 0;
 	clocks_set = 0;

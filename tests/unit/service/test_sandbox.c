@@ -420,9 +420,11 @@ END_TEST
 
 START_TEST(CRI_s_annotations_of_a_sandbox_container_make_the_VM_s_size)
 {
-	struct vm_config cfg = {
-		.memory_mb = 512, .max_memory_mb = 4096, .cpus = 1, .max_cpus = 4
-	};
+	struct vm_config cfg = { .memory_mb = 512,
+				 .max_memory_mb = 4096,
+				 .overhead_mb = 128,
+				 .cpus = 1,
+				 .max_cpus = 4 };
 	_cleanup_json_ struct json_object *a = NULL;
 	static const char text[] = "{\"io.kubernetes.cri.sandbox-memory\":\"1073741824\","
 				   "\"io.kubernetes.cri.sandbox-cpu-quota\":\"150000\","
@@ -437,9 +439,11 @@ END_TEST
 
 START_TEST(limits_that_CRI_s_annotations_do_not_set_ask_for_nothing)
 {
-	struct vm_config cfg = {
-		.memory_mb = 512, .max_memory_mb = 4096, .cpus = 1, .max_cpus = 4
-	};
+	struct vm_config cfg = { .memory_mb = 512,
+				 .max_memory_mb = 4096,
+				 .overhead_mb = 128,
+				 .cpus = 1,
+				 .max_cpus = 4 };
 	_cleanup_json_ struct json_object *a = NULL;
 	static const char text[] = "{\"io.kubernetes.cri.sandbox-memory\":\"many\","
 				   "\"io.kubernetes.cri.sandbox-cpu-quota\":\"-1\","

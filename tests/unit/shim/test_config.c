@@ -37,7 +37,7 @@ START_TEST(every_key_is_read)
 			  "qemu = /q\nvhost_device_vsock = /v\nkernel_args = a=1 b\naccel = tcg\n"
 			  "transport = serial\nupper = host\nlog_level = debug\nmemory = 1G\n"
 			  "scratch = 64M\ncpus = 3\nqemu_user = 7\ndeny_writable_shares = yes\n"
-			  "max_memory = 4G\nmax_cpus = 5\n"
+			  "max_memory = 4G\nmax_cpus = 5\noverhead = 200M\n"
 			  "storage_iops = 900\nstorage_bandwidth = 3M\n"),
 		0);
 	ck_assert_str_eq(c.run_dir, "/r");
@@ -51,6 +51,7 @@ START_TEST(every_key_is_read)
 	ck_assert_int_eq(c.upper, ROOTFS_UPPER_HOST);
 	ck_assert_int_eq(c.log_level, LOG_DEBUG);
 	ck_assert_uint_eq(c.memory_mb, 1024);
+	ck_assert_uint_eq(c.overhead_mb, 200);
 	ck_assert_uint_eq(c.scratch_bytes, 64 << 20);
 	ck_assert_uint_eq(c.storage_iops, 900);
 	ck_assert_uint_eq(c.storage_bandwidth, 3 << 20);
@@ -75,6 +76,7 @@ static const struct bad {
 	{ "[lcow]\nlog_level = loud\n", "trace" },
 	{ "[lcow]\nmemory = 1M\n", "64M" },
 	{ "[lcow]\nmemory = much\n", "64M" },
+	{ "[lcow]\noverhead = 1M\n", "32M" },
 	{ "[lcow]\nscratch = 4K\n", "16M" },
 	{ "[lcow]\nstorage_iops = 2147483648\n", "requests per second" },
 	{ "[lcow]\nstorage_iops = 10K\n", "requests per second" },
