@@ -202,6 +202,9 @@ HANDLER(task_create)
 						       : service_ensure_vm(s, spec, err);
 	if (r >= 0 && joins)
 		r = require_pod(s, pod, err);
+	/* Its pod has the network that CreateSandbox named, which nobody else knows. */
+	if (r >= 0 && s->sandbox.id && !s->sandbox.pod)
+		r = err_set(err, -ERR_STATE, "sandbox %s has not been started", s->sandbox.id);
 	if (r < 0)
 		return err_wrap(err, r, "create %s", req->id);
 	t = task_new(s, req->id, pod);

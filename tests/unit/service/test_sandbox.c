@@ -619,6 +619,9 @@ START_TEST(a_network_namespace_that_is_not_there_is_named)
 	ck_assert_int_eq(make("c1"), 0);
 	ck_assert_int_eq(boot("c1"), -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(started.err.text, netns));
+	/* The VM is there, the pod is not. */
+	ck_assert_int_eq(vm_state(s->vm), VM_RUNNING);
+	ck_assert_int_eq(create("m1"), -ERR_STATE);
 	ck_assert_int_eq(stop("c1", 0), 0);
 }
 END_TEST
