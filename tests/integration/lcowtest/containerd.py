@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -128,10 +129,10 @@ class Containerd:
             time.sleep(0.1)
         self.tasks = Tasks(self.socket, self.namespace)
 
-    def stop(self):
+    def stop(self, kill=False):
         """End the daemon only: shims live on."""
         if self.process and self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
             try:
                 self.process.wait(10 * settings.SLOW)
             except subprocess.TimeoutExpired:

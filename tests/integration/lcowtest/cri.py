@@ -168,10 +168,10 @@ class Cri:
         self.cd, self.handler = containerd, handler
         self.channel = grpc.insecure_channel('unix://' + containerd.socket)
 
-    def restart(self, meanwhile=lambda: None):
-        """Restart the daemon; a call over the old connection would only find out that it has gone."""
+    def restart(self, meanwhile):
+        """The daemon is killed and started again; it has had no time to end what it was doing for us."""
+        self.cd.stop(kill=True)
         self.close()
-        self.cd.stop()
         meanwhile()
         self.cd.start()
         self.channel = grpc.insecure_channel('unix://' + self.cd.socket)
