@@ -56,6 +56,11 @@ static bool has_option(struct json_object *mount, const char *option)
 	return false;
 }
 
+static bool read_only(struct json_object *mount)
+{
+	return has_option(mount, "ro") || has_option(mount, "rro");
+}
+
 /*
  * Pages cannot be shared with the VM: what is a directory of huge pages on the host is one of the
  * pod in the guest, the same for all who mount the same one.
@@ -89,6 +94,7 @@ static int hugepages_of(const char *source, char **ret, struct err *err)
 static CO int map_bind(struct shares *shares, struct json_object *mount, const char *source,
 		       char ***ids, struct err *err)
 {
+	static const char *const outward[] = { "shared", "rshared" };
 	_cleanup_free_ char *hugepages = NULL;
 	char id[UUID_LEN + 1];
 	const char *guest_path;
@@ -100,7 +106,14 @@ static CO int map_bind(struct shares *shares, struct json_object *mount, const c
 		json_object_object_add(mount, "source", json_object_new_string(hugepages));
 		return 0;
 	}
-	r = share_reserve(shares, source, has_option(mount, "ro"), id, err);
+	for (size_t i = 0; i < ARRAY_SIZE(outward); i++) {
+		if (has_option(mount, outward[i]))
+			return err_set(err, -ERR_INVALID,
+				       "%s is not supported: what is mounted in the VM does not "
+				       "reach the host",
+				       outward[i]);
+	}
+	r = share_reserve(shares, source, read_only(mount), id, err);
 	if (r < 0)
 		return r;
 	strv_add(ids, id);
@@ -124,9 +137,9 @@ static int reserve_disk(struct scsi *scsi, struct json_object *mount, char ***id
 {
 	const char *source = json_get_str(mount, "source");
 	const char *destination = json_get_str(mount, "destination");
-	bool read_only = has_option(mount, "ro");
-	const struct scsi_disk disk = { .path = source, .read_only = read_only };
-	const struct scsi_mount in_guest = { .read_only = read_only,
+	bool ro = read_only(mount);
+	const struct scsi_disk disk = { .path = source, .read_only = ro };
+	const struct scsi_mount in_guest = { .read_only = ro,
 					     .block_dev =
 						     str_starts(destination, MOUNTS_BLOCKDEV) };
 	char id[UUID_LEN + 1];

@@ -17,8 +17,9 @@ struct json_object;
  * @spec:	the guest's copy of the spec; sources of bind mounts become guest paths
  * @share_ids, @socket_ids, @disk_ids: strvs that take the reservations, also when this fails
  *
- * bind mounts of directories and files become shares, read-only where an option says "ro", but
- * those of directories in a hugetlbfs become ones of the guest (hugepages://). Mounts
+ * bind mounts of directories and files become shares, read-only where an option says "ro" or "rro"
+ * (on the host with all that is mounted below), and refused where one says "shared" or "rshared";
+ * but those of directories in a hugetlbfs become ones of the guest (hugepages://). Mounts
  * of type uds, and binds of unix sockets, are relayed (controller/device/socket.h). File
  * systems without a host part (tmpfs, proc, sysfs, cgroup, devpts, mqueue) and sources inside the
  * guest (sandbox://, sandbox-tmp://, hugepages://, uvm://) pass. virtual-disk and physical-disk are

@@ -93,6 +93,71 @@ class Disks(SharesCase):
         self.pod.end(c)
 
 
+def mount(kind, at, *options, source='none'):
+    return {'type': kind, 'source': source, 'destination': at, 'options': list(options)}
+
+
+@only_lcow('a look at what the guest makes of them')
+class Kinds(SharesCase):
+    """What a specification can mount beside disks and directories of the host."""
+
+    def table(self, container):
+        """mount point -> (options of the mount, file system, options of the file system); the last one where there are several"""
+        rows = {}
+        for line in self.out(container, 'cat /proc/self/mountinfo').splitlines():
+            words = line.split()
+            end = words.index('-')
+            rows[words[4]] = words[5].split(','), words[end + 1], words[end + 3].split(',')
+        return rows
+
+    def test_file_systems_of_the_kernel_are_made_as_asked(self):
+        c = self.add(mount('tmpfs', '/t', 'nosuid', 'noexec', 'nodev', 'mode=0701', 'size=3m', source='tmpfs'),
+                     mount('tmpfs', '/dev/shm', 'nosuid', 'size=8192k', 'mode=1777', source='shm'),
+                     mount('mqueue', '/dev/mqueue', 'nosuid', 'noexec', 'nodev', source='mqueue'),
+                     mount('cgroup', '/sys/fs/cgroup', 'ro', 'nosuid', 'noexec', 'nodev', source='cgroup'),
+                     mount('proc', '/p', 'ro', source='proc'), mount('sysfs', '/s', 'ro', source='sysfs'))
+        rows = self.table(c)
+        for at, kind, options in (('/t', 'tmpfs', ('nosuid', 'noexec', 'nodev')), ('/dev/shm', 'tmpfs', ('nosuid',)),
+                                  ('/dev/mqueue', 'mqueue', ('nosuid', 'noexec', 'nodev')), ('/sys/fs/cgroup', 'cgroup2', ('ro',)),
+                                  ('/p', 'proc', ('ro',)), ('/s', 'sysfs', ('ro',)), ('/dev/pts', 'devpts', ('nosuid', 'noexec')),
+                                  ('/proc', 'proc', ()), ('/sys', 'sysfs', ('ro',)), ('/dev', 'tmpfs', ('nosuid',))):
+            with self.subTest(at):
+                self.assertEqual(rows[at][1], kind)
+                self.assertLessEqual(set(options), set(rows[at][0]))
+        self.assertIn('size=3072k', rows['/t'][2])
+        self.assertIn('size=8192k', rows['/dev/shm'][2])
+        self.assertEqual(self.out(c, 'stat -c %a /t /dev/shm'), '701\n1777\n')
+        status, text = self.out(c, 'dd if=/dev/zero of=/t/f bs=1M count=4', check=False)
+        self.assertNotEqual(status, 0)
+        self.assertIn('No space left', text)
+
+    def test_a_bind_has_its_flags_and_read_only_is_enforced_with_all_below(self):
+        os.makedirs(self.path('sub'))
+        modes = {'/rw': ('rbind', 'rw'), '/plain': ('bind',), '/ro': ('rbind', 'ro'), '/rro': ('rbind', 'rro'),
+                 '/slave': ('rbind', 'rslave'), '/private': ('rbind', 'rprivate', 'nosuid', 'nodev', 'noexec')}
+        c = self.add(*({'type': 'bind', 'source': self.dir, 'destination': at, 'options': list(options)} for at, options in modes.items()))
+        rows = self.table(c)
+        for at in modes:
+            with self.subTest(at):
+                status, _ = self.out(c, 'echo x > %s/sub/f' % at, check=False)
+                self.assertEqual(status != 0, at in ('/ro', '/rro'))
+                self.assertEqual('ro' in rows[at][0], at in ('/ro', '/rro'))
+        self.assertLessEqual({'nosuid', 'nodev', 'noexec'}, set(rows['/private'][0]))
+        self.assertIn('/dev', rows)
+
+    def test_others_are_refused_by_name(self):
+        for wrong, text in ((mount('overlay', '/x', source='overlay'), 'mount /x: type overlay is not supported'),
+                            (mount('nfs', '/x', source='server:/x'), 'mount /x: type nfs is not supported'),
+                            (mount('extensible-virtual-disk', '/x', source='evd://a/b'), 'type extensible-virtual-disk is not supported'),
+                            (mount('bind', '/x', 'rbind', 'rshared', source=self.dir), 'mount /x: rshared is not supported')):
+            with self.subTest(text):
+                self.assertIn(text, str(self.pod.refused(self.spec(wrong))))
+        # What the kernel of the VM says no to.
+        for wrong in (mount('tmpfs', '/x', 'size=much', source='tmpfs'), mount('tmpfs', '/x', 'nonsense', source='tmpfs')):
+            with self.subTest(wrong['options']):
+                self.assertIn('mount `tmpfs` to `x`: Invalid argument', str(self.pod.refused(self.spec(wrong))))
+
+
 PAGES = '''
 import mmap
 with open("/huge/f", "w+b") as f:

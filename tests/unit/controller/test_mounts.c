@@ -94,6 +94,18 @@ START_TEST(a_file_is_shared_alone_and_its_name_joined)
 }
 END_TEST
 
+START_TEST(what_is_read_only_with_all_below_it_is_so_on_the_host)
+{
+	ck_assert_int_eq(map_entries("{\"destination\":\"/v\",\"type\":\"bind\",\"source\":\"$/"
+				     "volume\",\"options\":[\"rbind\",\"rro\",\"rslave\"]},"
+				     "{\"destination\":\"/d\",\"type\":\"virtual-disk\",\"source\":"
+				     "\"$/file\",\"options\":[\"rro\"]}"),
+			 0);
+	ck_assert_str_eq(fake_calls(&vm.f),
+			 "share 0 volume ro;mount 0;attach 0:0 file ro;mount 0:0 ro;");
+}
+END_TEST
+
 START_TEST(two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one)
 {
 	fake_file("other", "y");
@@ -288,6 +300,12 @@ static const struct {
 	  "type extensible-virtual-disk is not supported" },
 	{ "{\"destination\":\"blockdev:///x\",\"type\":\"bind\",\"source\":\"$/volume\"}",
 	  "must be virtual-disk" },
+	{ "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"$/volume\","
+	  "\"options\":[\"rbind\",\"rshared\"]}",
+	  "mount /x: rshared is not supported" },
+	{ "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"$/file\","
+	  "\"options\":[\"shared\"]}",
+	  "mount /x: shared is not supported" },
 	{ "{\"destination\":\"/x\",\"type\":\"nfs\",\"source\":\"h:/x\"}",
 	  "mount /x: type nfs is not supported" },
 	{ "{\"destination\":\"/x\",\"source\":\"$/file\"}",
@@ -338,6 +356,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_directory_is_shared_and_its_source_becomes_the_guest_s);
 	tcase_add_test(t, a_file_is_shared_alone_and_its_name_joined);
+	tcase_add_test(t, what_is_read_only_with_all_below_it_is_so_on_the_host);
 	tcase_add_test(t, two_files_of_one_directory_are_two_shares_and_the_same_twice_is_one);
 	tcase_add_test(t, a_unix_socket_is_relayed_and_not_shared);
 	tcase_add_loop_test(t, a_disk_is_attached_and_mounted_in_the_guest_and_bound, 0, 2);
