@@ -39,11 +39,11 @@ static const struct filesystem {
 	const char *name;
 	bool crc32c; /* asks the crypto layer for it, by a name that no module has */
 	const char *read_only; /* options of a read-only mount */
-	const char *encrypted; /* those of an encrypted one */
+	const char *scratch; /* those of one whose file system was made for it */
 	const char *mkfs[9];
 } filesystems[] = {
-	/* Zeroing inode tables in the background costs nothing where a disk can do it by itself,
-	 * but what is encrypted would have to be written. */
+	/* Zeros for inode tables, which nobody will miss, would be written in the background: they
+	 * count against the limits of the VM's disks, and are encrypted first where that is so. */
 	{ "ext4",
 	  true,
 	  "noload",
@@ -354,8 +354,8 @@ static CO int mount_options(struct agent *a, const struct gcs_mapped_disk *d,
 		return err_set(err, -ERR_INVALID, "%s does not span several disks", fs->name);
 	if (d->read_only && fs->read_only)
 		strv_add(&options, fs->read_only);
-	if (d->encrypted && fs->encrypted)
-		strv_add(&options, fs->encrypted);
+	if (d->ensure_filesystem && fs->scratch)
+		strv_add(&options, fs->scratch);
 	for (size_t i = 0; i < d->n_devices; i++) {
 		int r = add_device(a, d, &d->devices[i], &options, err);
 
