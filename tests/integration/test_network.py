@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of pods: what CNI has made of a network namespace is what the containers have."""
 import os
+import shlex
 import socket
 import subprocess
 import threading
@@ -10,6 +11,7 @@ from lcowtest import forward, pb, settings, ttrpc
 from lcowtest.case import DirectCase, only_lcow
 from lcowtest.direct import oci_spec
 from lcowtest.sandbox import Member, SandboxVm
+from lcowtest.shares import SYSTEM
 
 # A PodSandboxConfig, as much as is of interest here.
 POD_CONFIG = {'dns_config': (4, {'servers': (1, ['str']), 'searches': (2, ['str'])})}
@@ -78,7 +80,7 @@ class Namespace:
         return not os.path.exists('/sys/class/net/' + self.far)
 
 
-def pod(ns, *command):
+def pod(ns, *command, mounts=()):
     """The specification of a pod's first container, in a namespace."""
     def spec(name):
         s = oci_spec(name, *command or ('sleep', '1000'), annotations={'io.kubernetes.cri.container-type': 'sandbox',
@@ -86,7 +88,7 @@ def pod(ns, *command):
         for n in s['linux']['namespaces']:
             if n['type'] == 'network':
                 n['path'] = ns.path
-        return s
+        return {**s, 'mounts': [*s['mounts'], *mounts]}
     return spec
 
 
@@ -249,7 +251,7 @@ class Network(DirectCase):
     def test_the_loopback_of_each_namespace_leads_to_its_pod(self):
         vm = self.vm()
         spaces = {word: self.namespace(n) for n, word in ((1, 'one'), (2, 'two'))}
-        pods = {word: self.member(vm, spec=pod(ns, 'sh', '-c', 'while true; do echo %s | nc -l -p 8080; done' % word))
+        pods = {word: self.member(vm, spec=pod(ns, 'sh', '-c', 'while true; do echo %s | nc -l -p 8080; done' % word, mounts=SYSTEM))
                 for word, ns in spaces.items()}
         for word, ns in spaces.items():
             for address in ('127.0.0.1', '::1'):
@@ -258,9 +260,10 @@ class Network(DirectCase):
             with self.assertRaises(ConnectionResetError), forward.dial(ns.path, 8081) as s:
                 s.recv(1)
         # More than are taken at a time: the others wait.
-        self.sh(pods['two'], 'echo | nc -ll -p 8082 -e cat >/dev/null 2>&1 &')
-        self.dial(spaces['two'], 8082).close()
-        conns = [forward.dial(spaces['two'].path, 8082) for _ in range(80)]
+        server = forward.SERVER[:-1] + (shlex.quote(forward.SCRIPT),)
+        self.sh(pods['two'], ' '.join(server) + ' >/dev/null 2>&1 &')
+        self.dial(spaces['two'], forward.ECHO).close()
+        conns = [forward.dial(spaces['two'].path, forward.ECHO) for _ in range(80)]
         for i, s in enumerate(conns):
             with s:
                 self.assertEqual(forward.exchange(s, b'%d' % i), b'%d' % i)
