@@ -128,6 +128,10 @@ class EveryVersion(Kubelet):
         attached.send(ws.STDIN, b'to cat\n')
         self.assertEqual(attached.until(ws.STDOUT, b'cat\n'), b'to cat\n')
         attached.close()
+        # Attached or logged first: that is containerd's choice.
+        end = time.monotonic() + settings.QUICK_LIMIT
+        while 'to cat' not in c.log() and time.monotonic() < end:
+            time.sleep(0.05)
         self.assertEqual(sorted(c.log().splitlines()), ['err', 'out', 'to cat'])
         stats = c.call('ContainerStats')['stats']
         self.assertGreater(stats['cpu']['usage_core_nano_seconds']['value'], 0)
