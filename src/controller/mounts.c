@@ -17,7 +17,6 @@
 #include "controller/device/scsi.h"
 #include "controller/device/share.h"
 #include "controller/device/socket.h"
-#include "loop/each.h"
 #include "wire/json.h"
 
 static bool among(const char *s, const char *const *list, size_t n)
@@ -165,9 +164,8 @@ struct disks {
  * The image or device becomes a disk of the VM. The guest mounts it, and the container binds that;
  * or the container gets the disk itself, for which the guest looks at the destination.
  */
-static CO int map_disk(size_t i, void *arg, struct err *err)
+static CO int map_disk(size_t i, const struct disks *d, struct err *err)
 {
-	const struct disks *d = arg;
 	struct json_object *mount = d->mounts[i], *options = json_get(mount, "options", NULL);
 	const char *guest_path;
 	int r = scsi_map(d->scsi, d->ids[i], &guest_path, err);
@@ -207,7 +205,10 @@ static CO int map_disks(const struct container_env *env, struct json_object *mou
 
 	struct disks d = { env->scsi, disks, *ids + before };
 
-	return each_call("map disks", n_disks, map_disk, &d, false, err);
+	/* One after the other: while one is plugged, the guest may misread the size of another. */
+	for (size_t i = 0; i < n_disks && r >= 0; i++)
+		r = map_disk(i, &d, err);
+	return r;
 }
 
 /* ---- all ---- */

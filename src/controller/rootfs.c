@@ -19,7 +19,6 @@
 #include "controller/rootfs_loop.h"
 #include "controller/rootfs_plan.h"
 #include "controller/vm.h"
-#include "loop/each.h"
 #include "wire/gcs.h"
 #include "wire/json.h"
 
@@ -263,9 +262,8 @@ struct mapping {
 	const char **points;
 };
 
-static CO int map_disk(size_t i, void *arg, struct err *err)
+static CO int map_disk(size_t i, const struct mapping *m, struct err *err)
 {
-	const struct mapping *m = arg;
 	int k = scsi_map(m->scsi, m->ids[i], &m->points[i], err);
 
 	return k < 0 ? err_wrap(err, k, "rootfs") : 0;
@@ -290,10 +288,11 @@ static CO int map_disks(struct rootfs *r, const struct container_env *env,
 	struct mapping parts = { env->scsi, r->parts, found + n };
 	struct mapping disks = { env->scsi, r->disks, found };
 
-	if (k >= 0)
-		k = each_call("map disks", n_parts, map_disk, &parts, false, err);
-	if (k >= 0)
-		k = each_call("map disks", n, map_disk, &disks, false, err);
+	/* One after the other: while one is plugged, the guest may misread the size of another. */
+	for (size_t i = 0; k >= 0 && i < n_parts; i++)
+		k = map_disk(i, &parts, err);
+	for (size_t i = 0; k >= 0 && i < n; i++)
+		k = map_disk(i, &disks, err);
 	for (size_t i = 0; k >= 0 && i < n; i++)
 		strv_add(points, found[i]);
 	return k;

@@ -26,6 +26,9 @@
 
 enum {
 	LOOK_AGAIN_USEC = 500000,
+	SETTLE_USEC = 100000,
+	SETTLE_TURNS = 20,
+	MOUNT_TURNS = 5,
 	ROLLBACK_USEC = 10000000,
 	OPTIONS_MAX = 4096 - 1,
 	EXT4_64BIT = 0x80, /* INCOMPAT_64BIT: there are upper halves */
@@ -119,7 +122,7 @@ uint64_t disk_filesystem_size(const unsigned char *head, size_t len)
  * @hashed:	there is a hash tree, @verity
  */
 struct detection {
-	const char *device;
+	char *device;
 	const struct gcs_verity *demand;
 	bool read_only;
 	const char *found;
@@ -142,6 +145,26 @@ static int detect_verity(struct detection *d, int fd, uint64_t data)
 	return r < 0 ? err_wrap(d->err, r, "%s", d->device) : 0;
 }
 
+/*
+ * While other disks are plugged, the kernel may take one for a disk without any bytes: it asks
+ * for the size anew whenever a read-only disk is opened, and does not ask a fourth time when it is
+ * told three times that the list of disks has changed.
+ */
+static int rescan_fn(void *arg)
+{
+	const char *name = strrchr((const char *)arg, '/') + 1;
+	_cleanup_free_ char *disk = str_printf("/sys/class/block/%s/device/rescan", name);
+	_cleanup_free_ char *partition = str_printf("/sys/class/block/%s/../device/rescan", name);
+
+	return file_put(disk, "1\n") < 0 ? file_put(partition, "1\n") : 0;
+}
+
+static CO void settle(char *device)
+{
+	worker_call(rescan_fn, device);
+	co_sleep(SETTLE_USEC);
+}
+
 static int detect_fn(void *arg)
 {
 	struct detection *d = arg;
@@ -151,12 +174,14 @@ static int detect_fn(void *arg)
 
 	if (n < 0)
 		return err_sys(d->err, -errno, "read %s", d->device);
+	if (n == 0)
+		return err_sys(d->err, -ENODATA, "read %s", d->device);
 	d->found = disk_filesystem(head, (size_t)n);
 	return d->read_only ? detect_verity(d, fd, disk_filesystem_size(head, (size_t)n)) : 0;
 }
 
 /* A file system that is awaited may just be being written by somebody. */
-static CO int detect(const struct gcs_mapped_disk *d, const char *device, struct detection *ret,
+static CO int detect(const struct gcs_mapped_disk *d, char *device, struct detection *ret,
 		     struct err *err)
 {
 	int r;
@@ -165,6 +190,10 @@ static CO int detect(const struct gcs_mapped_disk *d, const char *device, struct
 		.device = device, .demand = d->verity, .read_only = d->read_only, .err = err
 	};
 	r = worker_call(detect_fn, ret);
+	for (int i = 0; r == -ENODATA && i < SETTLE_TURNS; i++) {
+		settle(device);
+		r = worker_call(detect_fn, ret);
+	}
 	if (r >= 0 && !ret->found && !d->ensure_filesystem) {
 		co_sleep(LOOK_AGAIN_USEC);
 		r = worker_call(detect_fn, ret);
@@ -394,6 +423,19 @@ static CO int prepare_device(struct agent *a, const struct gcs_mapped_disk *d,
 	return r < 0 ? r : verify(a, d->mount_path, at, &found, device, err);
 }
 
+static CO int mount_once_settled(const struct gcs_mapped_disk *d, const struct filesystem *fs,
+				 char *device, const char *options, struct err *err)
+{
+	unsigned long flags = d->read_only ? MS_RDONLY : 0;
+	int r = mount_at(device, d->mount_path, fs->name, flags, options, err);
+
+	for (int i = 0; (r == -EINVAL || r == -EIO) && i < MOUNT_TURNS; i++) {
+		settle(device);
+		r = mount_at(device, d->mount_path, fs->name, flags, options, err);
+	}
+	return r;
+}
+
 static CO int mount_device(struct agent *a, const struct gcs_mapped_disk *d,
 			   const struct scsi_address *at, char **device, struct err *err)
 {
@@ -404,8 +446,7 @@ static CO int mount_device(struct agent *a, const struct gcs_mapped_disk *d,
 	if (r >= 0)
 		r = mount_options(a, d, fs, &options, err);
 	if (r >= 0)
-		r = mount_at(*device, d->mount_path, fs->name, d->read_only ? MS_RDONLY : 0,
-			     options, err);
+		r = mount_once_settled(d, fs, *device, options, err);
 	if (r < 0)
 		return r;
 	r = mount_propagation(d->mount_path, d->options, err);
