@@ -146,9 +146,9 @@ static int detect_verity(struct detection *d, int fd, uint64_t data)
 }
 
 /*
- * While other disks are plugged, the kernel may take one for a disk without any bytes: it asks
- * for the size anew whenever a read-only disk is opened, and does not ask a fourth time when it is
- * told three times that the list of disks has changed.
+ * While others were plugged a disk has failed to mount that did well later. Each plug is a unit
+ * attention to all of a controller's disks, so that the kernel may have taken it for empty when it
+ * asked for its size at the opening: let it ask again.
  */
 static int rescan_fn(void *arg)
 {
