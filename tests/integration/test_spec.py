@@ -12,6 +12,7 @@ DENIED = 'not permitted'
 class Rules(PodCase):
     """One VM for all; its containers are members of its pod."""
 
+    together = True
     box = None
 
     def prepare(self):

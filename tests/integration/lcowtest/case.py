@@ -42,6 +42,8 @@ class Case(unittest.TestCase):
     """Every test ends with the leak check, and so does a class whose tests share a container."""
 
     outer = None
+    # Whether the tests of the class share what once() made: the runner keeps them together then.
+    together = False
 
     def setUp(self):
         if settings.shim_binary() is None:
@@ -111,6 +113,7 @@ class CtrCase(Case):
 class SharedCtr(CtrCase):
     """Tests of one class share one running container, `self.name`."""
 
+    together = True
     name = None
 
     def prepare(self):
@@ -143,6 +146,7 @@ class DirectCase(Case):
 class Shared(DirectCase):
     """Tests of one class share one running container, `self.box`: its `command` runs for the whole class."""
 
+    together = True
     command = ('sleep', '1000')
     box = None
 

@@ -39,30 +39,8 @@ def _links():
     return {'network device ' + line.split(':')[1].strip() for line in out.splitlines()}
 
 
-def _siblings():
-    """Where the supervisor of this run makes cgroups for others, too: below the parents of our own."""
-    with open('/proc/self/cgroup') as f:
-        parents = {os.path.dirname(line.rstrip('\n').split(':', 2)[2]) for line in f}
-    return tuple(p + '/' for p in parents if p != '/')
-
-
 def _cgroups():
-    # Others' cgroups come and go on the same machine: leave out those that only hold processes of another pid namespace.
-    out, siblings = set(), _siblings()
-    for top, _, files in os.walk('/sys/fs/cgroup'):
-        path = top[len('/sys/fs/cgroup'):]
-        # Version 1 has a directory for each controller.
-        if siblings and (path.startswith(siblings) or ('/' + path[1:].partition('/')[2]).startswith(siblings)):
-            continue
-        if 'cgroup.procs' in files:
-            try:
-                with open(top + '/cgroup.procs') as f:
-                    procs = f.read().split()
-            except OSError:
-                continue
-            if not procs or any(p != '0' for p in procs):
-                out.add('cgroup ' + top)
-    return out
+    return {'cgroup ' + top for top, _, files in os.walk('/sys/fs/cgroup') if 'cgroup.procs' in files}
 
 
 def _loops():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Namespaces in which everything of a run lives: mount, pid, net, ipc, uts.
+"""Namespaces in which everything of a run lives: mount, pid, net, ipc, uts, cgroup.
 
-The runner starts itself again in them. What a test starts cannot touch the host's mounts, network or processes, the list
-of processes holds nothing but ours (so a leak is exactly what is in it), and nothing survives the runner.
+A runner starts itself again in them. What a test starts cannot touch the host's mounts, network, processes or cgroups, the
+lists of them hold nothing but ours (so a leak is exactly what is in them), several runs do not see each other, and nothing
+survives the runner.
 """
 import os
 import shutil
@@ -11,36 +12,60 @@ import subprocess
 import sys
 import tempfile
 
+from . import cgroups
+
 MARK = 'LCOWTEST_DIR'
+# Puts itself into the cgroups before "--", then becomes what stands behind it.
+_INTO_CGROUPS = 'while [ "$1" != -- ]; do echo $$ >"$1"/cgroup.procs || exit; shift; done; shift; exec "$@"'
 
 
 def inside():
     return MARK in os.environ
 
 
+class Room:
+    """Namespaces, a directory and cgroups for one process and all that it starts; close() ends and removes them."""
+
+    def __init__(self, argv, **options):
+        if os.geteuid() != 0:
+            sys.exit('this needs root: namespaces, mounts and containerd')
+        # Short: socket paths end at 107 characters.
+        self.base = tempfile.mkdtemp(prefix='lcow.', dir='/tmp')
+        os.chmod(self.base, 0o755)    # QEMU runs as another user
+        self.cgroups = cgroups.below_our_own(os.path.basename(self.base))
+        env = {**options.pop('env', os.environ), MARK: self.base}
+        self.process = subprocess.Popen(
+            ['/bin/sh', '-c', _INTO_CGROUPS, 'sh', *self.cgroups, '--', 'unshare', '-m', '-p', '-n', '-i', '-u', '-C', '--fork',
+             '--kill-child=SIGKILL', '--propagation', 'private', '--mount-proc', *argv], env=env, **options)
+
+    def close(self, keep=False):
+        """What is left of the processes ends with unshare's child, pid 1 of them."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        cgroups.remove(self.cgroups)
+        if keep:
+            print('kept for a look: %s' % self.base, file=sys.stderr)
+        else:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+
 def enter():
     """Return the run's directory; the first call replaces the process by one inside the namespaces."""
-    if MARK in os.environ:
+    if inside():
         if os.getpid() == 1:
             _become_init()
             _prepare()
         return os.environ[MARK]
-    if os.geteuid() != 0:
-        sys.exit('this needs root: namespaces, mounts and containerd')
-    # Short: socket paths end at 107 characters.
-    base = tempfile.mkdtemp(prefix='lcow.', dir='/tmp')
-    os.chmod(base, 0o755)    # QEMU runs as another user
-    os.environ[MARK] = base
-    cmd = ['unshare', '-m', '-p', '-n', '-i', '-u', '--fork', '--kill-child=SIGKILL', '--propagation', 'private',
-           '--mount-proc', sys.executable, '-B', *sys.argv]
-    child = subprocess.Popen(cmd)
+    room = Room([sys.executable, '-B', *sys.argv])
     for sig in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sig, lambda *_: child.terminate())
-    code = child.wait()
-    if code != 0 and 'LCOWTEST_KEEP' in os.environ:
-        print('kept for a look: %s' % base, file=sys.stderr)
-    else:
-        shutil.rmtree(base, ignore_errors=True)
+        signal.signal(sig, lambda *_: room.process.terminate())
+    code = room.process.wait()
+    room.close(keep=code != 0 and 'LCOWTEST_KEEP' in os.environ)
     sys.exit(code if code >= 0 else 128 - code)
 
 
@@ -70,6 +95,7 @@ def _prepare():
     for d in ('containerd', 'netns', 'lock'):
         os.makedirs('/run/' + d, exist_ok=True)
     sh('mount', '-t', 'tmpfs', '-o', 'mode=1777', 'tmpfs', '/dev/shm')
+    cgroups.become_root()
     # A mount namespace does not renew sysfs's view of the network.
     os.environ['TMPDIR'] = os.environ[MARK] + '/tmp'
     os.makedirs(os.environ['TMPDIR'], exist_ok=True)

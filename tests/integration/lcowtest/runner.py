@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tests with a line for each, and a last line that says how it went."""
+"""Runs the tests, several at a time, with a line for each, and a last line that says how it went."""
 import argparse
 import faulthandler
 import fnmatch
+import json
 import os
+import queue
 import sys
+import threading
 import time
 import unittest
 
-from . import case, debs, ns, settings
+from . import case, debs, load, ns, settings
+
+# Tests of a class that share what the first one made stay together, so many at a time.
+_TOGETHER = 12
+_SLOWEST = 25
 
 
 def _tests(suite):
@@ -31,6 +38,7 @@ class _Result(unittest.TestResult):
         self.passed = self.failed = 0
         self.begin = 0.0
         self.problems = []
+        self.seconds = {}
 
     def startTest(self, test):
         super().startTest(test)
@@ -60,13 +68,137 @@ class _Result(unittest.TestResult):
         super().stopTest(test)
         if self.problems is None:
             return
-        seconds = time.monotonic() - self.begin
+        seconds = self.seconds[test.id()] = time.monotonic() - self.begin
         if self.problems:
             self.failed += 1
-            print('FAIL %s (%.1f s)\n%s' % (_sentence(test), seconds, ''.join(self.problems)), flush=True)
+            print('FAIL %s (%.1f s) %s\n%s' % (_sentence(test), seconds, test.id(), ''.join(self.problems)), flush=True)
         else:
             self.passed += 1
             print('ok   %s (%.1f s)' % (_sentence(test), seconds), flush=True)
+
+    def counts(self):
+        return {'passed': self.passed, 'failed': self.failed, 'skipped': len(self.skipped), 'seconds': self.seconds}
+
+
+class Worker:
+    """A runner in namespaces of its own that is told what to run, piece by piece; the tests of a piece print before its counts."""
+
+    def __init__(self, slow):
+        asks, self.told = os.pipe()
+        self.says, answers = os.pipe()
+        env = {**os.environ, 'LCOW_SLOW': '%g' % slow}
+        self.room = ns.Room([sys.executable, '-B', sys.argv[0], '--worker', '%d' % asks, '%d' % answers], env=env,
+                            pass_fds=(asks, answers))
+        for fd in (asks, answers):
+            os.close(fd)
+        self.answers = os.fdopen(self.says, 'rb')
+
+    def run(self, names):
+        """(lines printed, counts) of these tests; counts is None when the worker ended instead, or for the limit's sake."""
+        os.write(self.told, ('\n'.join(names) + '\n\n').encode())
+        timer = threading.Timer(settings.PIECE_LIMIT, self.room.process.kill)
+        timer.start()
+        out = []
+        try:
+            for line in self.answers:
+                if line.startswith(b'\x1e'):
+                    return out, json.loads(line[1:])
+                out.append(line.decode(errors='replace'))
+            return out, None
+        finally:
+            timer.cancel()
+
+    def close(self):
+        os.close(self.told)
+        rest = self.answers.read().decode(errors='replace')
+        self.room.close()
+        return rest
+
+
+def _serve(asks, answers, tests):
+    """The other end of Worker."""
+    for fd in (asks, answers):
+        os.set_inheritable(fd, False)
+    os.dup2(answers, 1)
+    by_name = {t.id(): t for t in tests}
+    names = []
+    for line in os.fdopen(asks):
+        if line.strip():
+            names.append(line.strip())
+            continue
+        result = _Result()
+        unittest.TestSuite([by_name[name] for name in names]).run(result)
+        names.clear()
+        print('\x1e' + json.dumps(result.counts()), flush=True)
+    case.close_shared()
+    sys.stdout.flush()
+    # Threads that still read from a stuck shim must not keep the worker.
+    os._exit(0)
+
+
+def _pieces(tests):
+    """Names that one worker runs one after the other: the tests of a class that share something, or one test. Long ones first."""
+    pieces, shared = [], {}
+    for test in tests:
+        if getattr(test, 'together', False):
+            shared.setdefault(type(test), []).append(test.id())
+        else:
+            pieces.append([test.id()])
+    for names in shared.values():
+        parts = -(-len(names) // _TOGETHER)
+        size = -(-len(names) // parts)
+        pieces += [names[at:at + size] for at in range(0, len(names), size)]
+    return sorted(pieces, key=len, reverse=True)
+
+
+class _Run:
+    """All pieces on some workers."""
+
+    def __init__(self, pieces, jobs, slow):
+        self.todo = queue.SimpleQueue()
+        for piece in pieces:
+            self.todo.put(piece)
+        self.lock = threading.Lock()
+        self.sum = {'passed': 0, 'failed': 0, 'skipped': 0, 'seconds': {}}
+        self.slow = slow
+        self.threads = [threading.Thread(target=self._work) for _ in range(min(jobs, len(pieces)))]
+
+    def _work(self):
+        worker = None
+        while True:
+            try:
+                piece = self.todo.get_nowait()
+            except queue.Empty:
+                break
+            worker = worker or Worker(self.slow)
+            out, counts = worker.run(piece)
+            if counts is None:
+                out += ['FAIL the worker ended, or took more than %d s: %s\n' % (settings.PIECE_LIMIT, ', '.join(piece)), worker.close()]
+                worker, counts = None, {'passed': 0, 'failed': len(piece), 'skipped': 0, 'seconds': {}}
+            with self.lock:
+                print(''.join(out), end='', flush=True)
+                for key in ('passed', 'failed', 'skipped'):
+                    self.sum[key] += counts[key]
+                self.sum['seconds'].update(counts['seconds'])
+        if worker:
+            worker.close()
+
+    def run(self):
+        for thread in self.threads:
+            thread.start()
+        for thread in self.threads:
+            thread.join()
+        return self.sum
+
+
+def _alone(tests):
+    """All tests in this process; for a look with a debugger."""
+    result = _Result()
+    try:
+        unittest.TestSuite(tests).run(result)
+    finally:
+        case.close_shared()
+    return result.counts()
 
 
 def main(folder):
@@ -75,7 +207,11 @@ def main(folder):
                                      epilog='LCOW_RUNTIME, LCOW_BUILD, LCOW_BOOT_FILES, LCOW_SLOW: see lcowtest/settings.py')
     parser.add_argument('-k', metavar='PATTERN', action='append', default=[],
                         help='only tests whose module.class.name matches; may be repeated')
+    parser.add_argument('-j', '--jobs', type=int, default=settings.JOBS, metavar='N',
+                        help='so many at a time (%(default)s here); 1: in one process, as a debugger wants it')
     parser.add_argument('--list', action='store_true', help='print the names and end')
+    parser.add_argument('--slowest', action='store_true', help='say which tests took longest')
+    parser.add_argument('--worker', type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if ns.inside():
         ns.enter()
@@ -86,18 +222,21 @@ def main(folder):
     if options.list:
         print('\n'.join(t.id() for t in chosen))
         return 0
+    if options.worker:
+        _serve(*options.worker, chosen)
     if not ns.inside():
         debs.fetch_for(chosen)
-        ns.enter()    # starts this program again inside
-    print('runtime %s, shim %s' % (settings.RUNTIME, settings.shim_binary()), flush=True)
+        if options.jobs == 1:
+            ns.enter()    # starts this program again inside
+    slow = settings.SLOW * load.factor(options.jobs)
+    print('runtime %s, shim %s, %d at a time, limits times %.1f' % (settings.RUNTIME, settings.shim_binary(), options.jobs, slow),
+          flush=True)
     begin = time.monotonic()
-    result = _Result()
-    try:
-        unittest.TestSuite(chosen).run(result)
-    finally:
-        case.close_shared()
+    counts = _alone(chosen) if options.jobs == 1 else _Run(_pieces(chosen), options.jobs, slow).run()
+    if options.slowest:
+        for name, seconds in sorted(counts['seconds'].items(), key=lambda kv: -kv[1])[:_SLOWEST]:
+            print('%7.1f s  %s' % (seconds, name))
     print('%.0f s' % (time.monotonic() - begin))
-    skipped = len(result.skipped)
-    print('%d passed, %d failed%s' % (result.passed, result.failed, ', %d skipped' % skipped if skipped else ''), flush=True)
-    # Threads that still read from a stuck shim must not keep the runner.
-    os._exit(1 if result.failed or not result.passed else 0)
+    print('%d passed, %d failed%s' % (counts['passed'], counts['failed'],
+                                      ', %d skipped' % counts['skipped'] if counts['skipped'] else ''), flush=True)
+    os._exit(1 if counts['failed'] or not counts['passed'] else 0)

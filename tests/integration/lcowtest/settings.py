@@ -13,6 +13,10 @@ SLOW = float(os.environ.get('LCOW_SLOW', '1'))
 # A VM boots in 2 to 4 s on an idle host without KVM.
 BOOT_LIMIT = 60 * SLOW
 QUICK_LIMIT = 10 * SLOW
+# What one worker of the runner may take for what it was handed.
+PIECE_LIMIT = 600 * SLOW
+# Tests wait as much as they work, so more run at a time than there are CPUs.
+JOBS = int(os.environ.get('LCOW_JOBS', '0')) or 2 * (os.cpu_count() or 1)
 
 _SBIN = ':/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin'
 

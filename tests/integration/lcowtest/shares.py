@@ -31,6 +31,7 @@ def read(path):
 class SharesCase(DirectCase):
     """Tests of one class share a sandbox, `self.pod`; each has a directory of the host, `self.dir`."""
 
+    together = True
     pod = None
     annotations = {}
 
