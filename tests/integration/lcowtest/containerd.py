@@ -100,12 +100,15 @@ class Containerd:
         self.env = {**os.environ, 'PATH': settings.path(), 'LCOW_CONFIG': self.lcow.path,
                     'CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS': '1'}
         with open(directory + '/config.toml', 'w') as f:
-            f.write(CONFIG.format(dir=directory, level=level, config=3 if version.startswith('2.') else 2,
-                                  off=', '.join('"%s"' % plugin for plugin in self.off)))
-            f.write(self.prepare())
+            f.write(self.config(version, level))
         self.process = self.tasks = None
         self.start()
         self._import()
+
+    def config(self, version, level):
+        """The text of its configuration file."""
+        return CONFIG.format(dir=self.dir, level=level, config=3 if version.startswith('2.') else 2,
+                             off=', '.join('"%s"' % plugin for plugin in self.off)) + self.prepare()
 
     def prepare(self):
         """More of the configuration; for daemons of another kind."""

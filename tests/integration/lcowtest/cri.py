@@ -128,6 +128,13 @@ def kv(pairs):
     return [{'key': k, 'value': v} for k, v in (pairs or {}).items()]
 
 
+def make_bridge():
+    """The bridge of CNI's network is here before the first pod, for it stays."""
+    if not os.path.exists('/sys/class/net/' + BRIDGE):
+        for args in (('link', 'add', BRIDGE, 'type', 'bridge'), ('link', 'set', BRIDGE, 'up')):
+            subprocess.run(['ip', *args], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 class CriContainerd(Containerd):
     """A daemon with the CRI plugin. Its handlers are "pod" (podsandbox) and, of version 2, "shim"."""
 
@@ -138,7 +145,7 @@ class CriContainerd(Containerd):
         super().__init__(directory, version, namespace='k8s.io', level='debug')
 
     def prepare(self):
-        """CNI's network: its bridge is here before the first pod, for it stays."""
+        """CNI's network."""
         os.makedirs(self.dir + '/cni')
         ranges = [[{'subnet': SUBNET4}], [{'subnet': SUBNET6}]]
         bridge = {'type': 'bridge', 'bridge': BRIDGE, 'isGateway': True, 'ipMasq': False,
@@ -146,15 +153,12 @@ class CriContainerd(Containerd):
                            'routes': [{'dst': '0.0.0.0/0'}, {'dst': '::/0'}]}}
         with open(self.dir + '/cni/10-net.conflist', 'w') as f:
             json.dump({'cniVersion': '1.0.0', 'name': 'lcownet', 'plugins': [bridge]}, f)
-        if not os.path.exists('/sys/class/net/' + BRIDGE):
-            for args in (('link', 'add', BRIDGE, 'type', 'bridge'), ('link', 'set', BRIDGE, 'up')):
-                subprocess.run(['ip', *args], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        make_bridge()
         return self.more.format(dir=self.dir, runtime=settings.RUNTIME, pause=PAUSE)
 
     def images(self):
         yield image.NAME, ['sh']
         yield PAUSE, ['sleep', '1000000']
-
 
     def namespaces(self):
         """Paths of the network namespaces of its pods."""
