@@ -7,7 +7,7 @@ import re
 import subprocess
 import unittest
 
-from lcowtest import settings, ttrpc
+from lcowtest import cgroups, settings, ttrpc
 from lcowtest.case import Case, only_lcow
 from lcowtest.containerd import DEBS as VERSIONS
 from lcowtest.containerd import programs
@@ -89,6 +89,8 @@ class ReadmeContainerd(CriContainerd):
                 ('debug', {'level': '"%s"' % level}),
                 ('plugins."io.containerd.internal.v1.opt"', {'path': '"%s/opt"' % self.dir})):
             text = put(text, table, **values)
+        if version.startswith('2.'):
+            text = put(text, 'plugins."io.containerd.nri.v1.nri"', disable='true')    # its socket would stay
         server = {'disable_tcp_service': 'true', 'stream_server_address': '"127.0.0.1"'}
         node = {'netns_mounts_under_state_dir': 'true', 'restrict_oom_score_adj': 'true', 'disable_apparmor': 'true'}
         cni = {'conf_dir': '"%s/cni"' % self.dir}
@@ -123,9 +125,7 @@ class OneNode(Kubelet):
 
     @only_lcow('it names this runtime')
     def test_pods_of_lcow_and_of_runc_run_and_annotations_arrive(self):
-        for line in self.cd.ctr('plugins', 'ls').out.splitlines():
-            if 'cri' in line.split()[:2] or '.cri.' in line:
-                self.assertEqual(line.split()[-1], 'ok', line)
+        self.assertRegex(self.cd.ctr('plugins', 'ls').out, r'(?m)^io\.containerd\.grpc\.v1 +cri +.* ok *$')
         [(name, mib)] = re.findall(r'^    (io\.microsoft\.\S+): "(\d+)"$', blocks()['pod'], re.M)
         pod = self.pod(annotations={name: mib})
         self.assertEqual(pod.status()['state'], READY)
@@ -134,16 +134,19 @@ class OneNode(Kubelet):
         self.assertTrue(int(mib) * 850 < kib < int(mib) * 1024, kib)
         self.assertEqual(self.sh(c, 'df -k /dev/shm | tail -n 1').split()[1], '4096')
         with self.assertRaises(ttrpc.RpcError) as e:
-            pod.create('device', 'true', annotations=[{'key': 'cdi.k8s.io/test', 'value': 'vendor.example/thing=0'}])
+            pod.start('device', annotations=[{'key': 'cdi.k8s.io/test', 'value': 'vendor.example/thing=0'}])
         self.assertIn('vendor.example/thing=0', e.exception.message)
         guest = self.sh(c, 'cat /proc/sys/kernel/random/boot_id')
         with open('/proc/sys/kernel/random/boot_id') as f:
             host = f.read()
         self.assertNotEqual(guest, host)
-        for handler in ('', 'runc'):
-            self.cri.handler = handler
-            stock = self.pod().start('c')
-            self.assertEqual(self.sh(stock, 'cat /proc/sys/kernel/random/boot_id'), host)
+        # The default. What it makes above its cgroups would stay.
+        self.cri.handler = ''
+        path = '/' + self.new_id('lcowtest')
+        cgroups.make(path)
+        self.addCleanup(cgroups.end, path)
+        stock = self.pod(cgroup_parent=path).start('c')
+        self.assertEqual(self.sh(stock, 'cat /proc/sys/kernel/random/boot_id'), host)
 
 
 class Debian16(OneNode, Case):
@@ -180,10 +183,16 @@ class Configuration(unittest.TestCase):
                 with self.subTest(version, base=base[:100]):
                     self.assertEqual(self.dump(version, appended(base)), ['lcow', 'runc'])
 
-    def test_the_check_tells_of_a_lost_runc(self):
+    def test_the_check_tells_what_1_x_would_not_see(self):
+        lcow, imported = blocks()['version 2, lcow'], os.path.join(os.environ['LCOWTEST_DIR'], 'imported.toml')
+        with open(imported, 'w') as f:
+            f.write(EMPTY + lcow)
+        self.addCleanup(os.unlink, imported)
         for version in ('1.6', '1.7'):
-            with self.subTest(version):
-                self.assertEqual(self.dump(version, DEBIAN + blocks()['version 2, lcow']), ['lcow'])
+            importing = put(default_of(version), '', imports='["%s"]' % imported)
+            for text, seen in ((DEBIAN + lcow, ['lcow']), (importing, ['lcow']), ('disabled_plugins = ["cri"]\n' + lcow, [])):
+                with self.subTest(version, text=text[:100]):
+                    self.assertEqual(self.dump(version, text), seen)
 
 
 class Annotations(unittest.TestCase):
