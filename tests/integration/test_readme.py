@@ -110,6 +110,7 @@ class OneNode(Kubelet):
 
     version, base, sandboxer = None, None, False
     node = None
+    together = True
 
     def prepare(self):
         make_bridge()
