@@ -73,7 +73,8 @@ class Exec(ExecCase):
         self.box.call('Exec', exec_id=exec_id, spec={'type_url': pb.PROCESS_URL,
                                                      'value': b'{"args":["/bin/sh","-c","sleep 1; exit 6"],"cwd":"/"}'})
         early = [self.box.begin('Wait', exec_id=exec_id) for _ in range(3)]
-        time.sleep(0.2)
+        # Calls of one connection are begun in their order.
+        self.box.call('State', exec_id=exec_id)
         self.box.call('Start', exec_id=exec_id)
         self.assertEqual([self.box.end(w)['exit_status'] for w in early], [6, 6, 6])
         self.assertEqual([self.wait(exec_id) for _ in range(2)], [6, 6])

@@ -236,8 +236,8 @@ class Wire(Shared):
 
     def test_Shutdown_leaves_a_shim_alone_that_has_a_container(self):
         self.box.call('Shutdown')
-        time.sleep(0.5)
-        self.assertEqual(self.fresh().call('State', id=self.box.id)['status'], pb.RUNNING)
+        for _ in range(3):
+            self.assertEqual(self.fresh().call('State', id=self.box.id)['status'], pb.RUNNING)
 
     def test_Delete_of_a_running_container_is_FailedPrecondition(self):
         with self.assertRaises(ttrpc.RpcError) as e:

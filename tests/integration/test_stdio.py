@@ -8,7 +8,7 @@ import zlib
 
 from lcowtest import pb, settings, ttrpc
 from lcowtest.case import CtrCase, DirectCase, only_lcow
-from lcowtest.direct import oci_spec
+from lcowtest.direct import oci_spec, stalled
 from lcowtest.execs import ExecCase
 
 LINE = b'0123456789abcde\n'
@@ -139,7 +139,7 @@ class Exec(Drivers, ExecCase):
         fields = self.box.stdio('stdout', prefix=exec_id, start=False)
         self.box.exec(exec_id, 'sh', '-c', BURST_COMMAND, **fields)
         waiting = self.box.begin('Wait', exec_id=exec_id)
-        time.sleep(2)
+        stalled(fields['stdout'])
         # Nobody reads, and nothing else is held up by that.
         self.assertEqual(self.box.call('State', limit=2 * settings.SLOW)['status'], pb.RUNNING)
         self.out(exec_id).drain()
@@ -197,7 +197,7 @@ class Exec(Drivers, ExecCase):
         exec_id = self.new_exec()
         path = self.fifo(exec_id, 'stdout')
         self.box.exec(exec_id, 'sh', '-c', BURST_COMMAND, stdout=path)
-        time.sleep(1)
+        stalled(path)
         self.assertEqual(self.box.call('State', exec_id=exec_id)['status'], pb.RUNNING)
         with open(path, 'rb') as f:
             self.assertEqual(zlib.crc32(f.read()), zlib.crc32(BURST))
@@ -215,7 +215,7 @@ class Exec(Drivers, ExecCase):
             os.close(reader)
             time.sleep(0.1)
         os.write(fd, b'nobody is here\n')
-        time.sleep(0.3)
+        stalled(fields['stdout'])
         self.assertEqual(self.box.call('State', exec_id=exec_id)['status'], pb.RUNNING)
         reader = os.open(fields['stdout'], os.O_RDONLY)
         self.read_some(reader, b'nobody is here\n')
@@ -249,7 +249,7 @@ class Exec(Drivers, ExecCase):
 
     def test_CloseIO_ahead_of_the_last_bytes_loses_none_of_them(self):
         # It reads nothing at first: the writer is in the middle of a write when CloseIO comes.
-        exec_id, fields = self.run_exec('sh', '-c', 'sleep 2; cat', streams=('stdin', 'stdout'))
+        exec_id, fields = self.run_exec('sh', '-c', 'until test -e /go; do sleep 0.1; done; cat; rm /go', streams=('stdin', 'stdout'))
         data = os.urandom(2 << 20)
         fd = os.open(fields['stdin'], os.O_WRONLY)
 
@@ -258,9 +258,10 @@ class Exec(Drivers, ExecCase):
             os.close(fd)
         thread = threading.Thread(target=feed)
         thread.start()
-        time.sleep(0.5)
+        stalled(fields['stdin'])
         self.box.call('CloseIO', exec_id=exec_id, stdin=True)
         self.assertTrue(thread.is_alive(), 'everything was taken already')
+        self.assertEqual(self.wait(self.run_exec('touch', '/go', streams=())[0]), 0)
         thread.join(2 * settings.BOOT_LIMIT)
         self.assertEqual(self.wait(exec_id), 0)
         self.assertEqual(zlib.crc32(self.out(exec_id).finish()), zlib.crc32(data))
@@ -276,8 +277,9 @@ class Exec(Drivers, ExecCase):
     def test_a_reader_that_stops_holds_up_neither_others_nor_calls_nor_fills_memory(self):
         before = rss(self.box.shim_pid)
         stuck = self.new_exec()
-        self.box.exec(stuck, 'yes', stdout=self.fifo(stuck, 'stdout'), stderr=self.fifo(stuck, 'stderr'))
-        time.sleep(2)
+        path = self.fifo(stuck, 'stdout')
+        self.box.exec(stuck, 'yes', stdout=path, stderr=self.fifo(stuck, 'stderr'))
+        stalled(path)
         exec_id, _ = self.run_exec('sh', '-c', BURST_COMMAND)
         begin = time.monotonic()
         self.assertEqual(self.box.call('State', limit=2 * settings.SLOW)['status'], pb.RUNNING)

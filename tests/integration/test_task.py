@@ -46,6 +46,15 @@ class Processes:
             self.assertLess(time.monotonic(), end, 'not in %d s' % limit)
             time.sleep(0.05)
 
+    def settled(self, what):
+        """What it is once it has stayed the same for half a second."""
+        seen, since = what(), time.monotonic()
+        while time.monotonic() - since < 0.5:
+            time.sleep(0.05)
+            if what() != seen:
+                seen, since = what(), time.monotonic()
+        return seen
+
 
 class Running(Processes):
     """Calls on one running container."""
@@ -117,7 +126,10 @@ class Running(Processes):
         self.refused(ttrpc.NOT_FOUND, one.call, 'Kill', signal=9, words='process already finished')
 
     def test_Pids_tell_every_process_and_whose_exec_it_is(self):
-        before = {process['pid'] for process in self.task('ListPids')['processes']}
+        def pids():
+            return {process['pid'] for process in self.task('ListPids')['processes']}
+        self.until(lambda: len(pids()) == 2)    # what the test before has ended may be there yet
+        before = pids()
         one = self.exec('sh', '-c', 'sleep 1000 & echo on; read a; kill $!; wait')
         one.streams['stdout'].wait_for(b'on')
         found = {}
@@ -153,8 +165,8 @@ class Running(Processes):
         self.check(self.cd.ctr('task', 'pause', self.name))
         self.assertEqual(self.status(), pb.PAUSED)
         self.assertRegex(self.cd.ctr('task', 'ls').out, r'%s +\d+ +PAUSED' % self.name)
-        time.sleep(0.5)
-        held = len(one.streams['stdout'].data)
+        # What it wrote before arrives; in the second after that it would have written ten times.
+        held = self.settled(lambda: len(one.streams['stdout'].data))
         time.sleep(1)
         self.assertEqual(len(one.streams['stdout'].data), held)
         self.check(self.cd.ctr('task', 'resume', self.name))

@@ -8,6 +8,7 @@ import zlib
 
 from lcowtest import cgroups, debs, proc, settings, ttrpc
 from lcowtest.case import CtrCase, DirectCase, only_lcow
+from lcowtest.direct import stalled
 from lcowtest.shares import SYSTEM
 from lcowtest.sockets import DIAL, MIB, SocketsCase, echo, read_all
 
@@ -97,7 +98,7 @@ class Vsock(DirectCase):
                 fields = box.stdio('stdout', start=False, prefix=name)
                 box.exec(name, 'sh', '-c', 'head -c %d /dev/zero | tr "\\0" x' % size, terminal=terminal, **fields)
                 stream = box.streams[name + 'stdout']
-                time.sleep(2)
+                stalled(fields['stdout'])
                 stream.drain()
                 self.assertEqual(box.call('Wait', exec_id=name, limit=30 * settings.SLOW)['exit_status'], 0)
                 self.assertEqual(len(stream.finish()), size)

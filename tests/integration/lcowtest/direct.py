@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives a shim without containerd: the start command, a bundle, the ttrpc client, the delete command."""
+import fcntl
 import json
 import os
 import select
 import signal
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -65,6 +68,23 @@ class Bed:
             os.makedirs(os.path.join(top, d), exist_ok=True)
         return [{'type': 'overlay', 'source': 'overlay',
                  'options': ['index=off', 'workdir=%s/work' % top, 'upperdir=%s/up' % top, 'lowerdir=' + self.root]}]
+
+
+def stalled(path):
+    """Wait until what lies unread in a FIFO grows no more: whoever writes to it is stuck."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        end, before = time.monotonic() + settings.BOOT_LIMIT, 0
+        while True:
+            unread = struct.unpack('i', fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
+            if unread and unread == before:
+                return
+            if time.monotonic() > end:
+                raise AssertionError('%d bytes are unread in %s, and it goes on' % (unread, path))
+            before = unread
+            time.sleep(0.1)
+    finally:
+        os.close(fd)
 
 
 class Stream:
