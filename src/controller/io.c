@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
@@ -14,7 +16,7 @@
 #include "controller/uri.h"
 #include "loop/relay.h"
 
-enum { STEP_MSEC = 100, QUIET_MSEC = 200, LOGGER_SEC = 20 };
+enum { STEP_MSEC = 100, QUIET_MSEC = 200, LOGGER_SEC = 20, LOOK_MSEC = 10, UNREAD_SEC = 2 };
 
 static const char *const names[] = { "stdin", "stdout", "stderr" };
 
@@ -22,6 +24,7 @@ static const char *const names[] = { "stdin", "stdout", "stderr" };
  * struct stream - one of stdin, stdout, stderr
  * @fd:		upstream end that is read or written
  * @keep:	other end of the same FIFO, held so that the client's coming and going ends nothing
+ * @fifo:	path of a FIFO for output, or NULL
  * @open:	the guest's end has not been given back by @close_fd
  */
 struct stream {
@@ -29,6 +32,7 @@ struct stream {
 	int number;
 	int fd;
 	int keep;
+	char *fifo;
 	struct relay *relay;
 	bool open;
 };
@@ -72,7 +76,10 @@ static int open_fifo_out(struct stream *s, const char *path)
 	if (s->keep < 0)
 		return -errno;
 	s->fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	return s->fd < 0 ? -errno : 0;
+	if (s->fd < 0)
+		return -errno;
+	s->fifo = mem_strdup(path);
+	return 0;
 }
 
 static int open_file(struct stream *s, const char *path, bool make_parents)
@@ -324,6 +331,40 @@ CO void io_await_logger(struct io *io)
 		logger_wait(io->logger);
 }
 
+/* How many bytes of a FIFO its readers have left in it; 0 when there is no reader any more */
+static int unread(int fd)
+{
+	struct pollfd p = { .fd = fd };
+	int n = 0;
+
+	if (poll(&p, 1, 0) < 0 || (p.revents & POLLERR) || ioctl(fd, FIONREAD, &n) < 0)
+		return 0;
+	return n;
+}
+
+static CO void await_reader(const struct stream *s)
+{
+	/* Fails where nobody reads. */
+	_cleanup_fd_ int fd = s->fifo ? open(s->fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -EBADF;
+	uint64_t since = time_mono();
+	int last = 0;
+
+	for (int n = fd < 0 ? 0 : unread(fd); n > 0; n = unread(fd)) {
+		if (n != last)
+			since = time_mono();
+		last = n;
+		if (time_mono() - since >= UNREAD_SEC * USEC_PER_SEC ||
+		    co_sleep(LOOK_MSEC * USEC_PER_MSEC) < 0)
+			return;
+	}
+}
+
+CO void io_await_readers(struct io *io)
+{
+	for (int i = 1; i < 3; i++)
+		await_reader(&io->streams[i]);
+}
+
 CO void io_drain(struct io *io, uint64_t usec)
 {
 	uint64_t moved = output_bytes(io);
@@ -354,6 +395,8 @@ struct io *io_free(struct io *io)
 		return NULL;
 	io_abandon(io);
 	logger_free(io->logger);
+	for (int i = 0; i < 3; i++)
+		free(io->streams[i].fifo);
 	free(io);
 	return NULL;
 }

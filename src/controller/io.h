@@ -71,6 +71,14 @@ CO void io_drain(struct io *io, uint64_t usec);
  */
 void io_abandon(struct io *io);
 /**
+ * io_await_readers() - after io_drain(): until clients have read what is in the FIFOs of stdout and
+ * stderr
+ *
+ * containerd's client closes its end when Delete has been answered, whatever is left in there. Who
+ * reads nothing for two seconds, and who is not there at all, is not waited for.
+ */
+CO void io_await_readers(struct io *io);
+/**
  * io_await_logger() - after io_abandon(): until the logging driver, if there is one, has ended by
  * itself or was ended (see logger_close())
  */

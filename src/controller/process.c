@@ -365,8 +365,10 @@ CO int process_delete(struct process *p, struct err *err)
 		terminate(p, 0);
 		io_abandon(p->io);
 	}
-	if (p->io)
+	if (p->io) {
+		io_await_readers(p->io);
 		io_await_logger(p->io);
+	}
 	return 0;
 }
 

@@ -112,7 +112,7 @@ CO int process_resize(struct process *p, uint16_t width, uint16_t height, struct
 void process_close_stdin(struct process *p);
 /**
  * process_delete() - Running is -ERR_STATE; Created becomes Terminated with code 0; returns once
- * the process's logging driver has ended
+ * clients have read its output (io_await_readers()) and its logging driver has ended
  */
 CO int process_delete(struct process *p, struct err *err);
 void process_get_status(const struct process *p, struct process_status *ret);

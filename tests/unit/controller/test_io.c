@@ -411,6 +411,79 @@ START_TEST(a_reader_that_takes_nothing_does_not_hold_up_the_end_for_ever)
 }
 END_TEST
 
+/* Output "left" of a process that has ended, not yet read by @reader, if there is one. */
+static void leave_unread(int *reader)
+{
+	open_all();
+	start_all();
+	if (reader)
+		*reader = open(paths[1], O_RDONLY | O_NONBLOCK);
+	put(guest[1][1], "left");
+	for (int i = 1; i < 3; i++)
+		shutdown(guest[i][1], SHUT_WR);
+	drain_in(USEC_PER_SEC);
+}
+
+static bool awaited;
+
+static CO void await_readers(void *arg)
+{
+	io_await_readers(io);
+	awaited = true;
+}
+
+START_TEST(who_deletes_waits_until_a_reader_has_read_what_was_left)
+{
+	int reader;
+
+	leave_unread(&reader);
+	awaited = false;
+	co_spawn("await", await_readers, NULL, USEC_NEVER);
+	run_for(50);
+	ck_assert(!awaited);
+	ck_assert_str_eq(get(reader), "left");
+	run_all();
+	ck_assert(awaited);
+	ck_assert_str_eq(get(reader), "|");
+	close(reader);
+}
+END_TEST
+
+START_TEST(a_reader_that_leaves_is_not_waited_for)
+{
+	int reader;
+
+	leave_unread(&reader);
+	awaited = false;
+	co_spawn("await", await_readers, NULL, USEC_NEVER);
+	run_for(50);
+	ck_assert(!awaited);
+	close(reader);
+	run_all();
+	ck_assert(awaited);
+}
+END_TEST
+
+START_TEST(output_without_a_reader_is_not_waited_for)
+{
+	leave_unread(NULL);
+	awaited = false;
+	co_spawn("await", await_readers, NULL, USEC_NEVER);
+	run_for(50);
+	ck_assert(awaited);
+}
+END_TEST
+
+START_TEST(a_reader_that_never_reads_is_not_waited_for_for_ever)
+{
+	int reader;
+
+	leave_unread(&reader);
+	in_coroutine(await_readers, NULL);
+	close(reader);
+}
+END_TEST
+
 START_TEST(a_blocked_stream_does_not_stop_another)
 {
 	open_all();
@@ -520,6 +593,10 @@ int main(void)
 	tcase_add_test(t, readers_see_the_end_once_it_is_drained);
 	tcase_add_test(t, a_slow_reader_gets_every_byte_as_long_as_it_reads);
 	tcase_add_test(t, a_reader_that_takes_nothing_does_not_hold_up_the_end_for_ever);
+	tcase_add_test(t, who_deletes_waits_until_a_reader_has_read_what_was_left);
+	tcase_add_test(t, a_reader_that_leaves_is_not_waited_for);
+	tcase_add_test(t, output_without_a_reader_is_not_waited_for);
+	tcase_add_test(t, a_reader_that_never_reads_is_not_waited_for_for_ever);
 	tcase_add_test(t, a_blocked_stream_does_not_stop_another);
 	tcase_add_test(t, a_file_uri_is_appended_to_and_its_parents_are_made);
 	tcase_add_test(t, a_process_that_closes_its_stdin_ends_nothing_else);
