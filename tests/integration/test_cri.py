@@ -16,7 +16,7 @@ from lcowtest.cri import CREATED, EXITED, GATEWAY4, GATEWAY6, NOTREADY, READY, R
 
 DEBS = [deb for deb in VERSIONS.values() if deb]
 OWN_PIDS = {'security_context': {'namespace_options': {'pid': 1}}}    # as kubelet says by default
-SERVER = ('sh', '-c', 'echo up; while true; do echo from $HOSTNAME | nc -l -p 80; done')
+SERVER = ('sh', '-c', 'exec nc -ll -p 80 -e echo from $HOSTNAME')
 LIMIT = 'cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max'
 
 
@@ -44,6 +44,10 @@ class Kubelet:
         status, out, err = container.exec('sh', '-c', command)
         self.assertEqual(status, code, out + err)
         return out
+
+    def asked(self, container, ip):
+        """What a SERVER says to this container, once it listens."""
+        return self.sh(container, 'until nc -w 20 %s 80 </dev/null; do sleep 0.1; done 2>/dev/null' % ip)
 
     def gone(self, pod):
         """Remove a pod that is none of kubelet's any more."""
@@ -83,7 +87,7 @@ class EveryVersion(Kubelet):
         two = pod.start('two')
         far = other.start('far', *SERVER)
         self.assertEqual(one.status()['state'], RUNNING)
-        self.assertEqual(self.sh(two, 'nc 127.0.0.1 80 </dev/null'), 'from names\n')
+        self.assertEqual(self.asked(two, '127.0.0.1'), 'from names\n')
         network, there = pod.status()['network'], other.status()['network']
         addresses = self.sh(two, 'ip addr show dev eth0')
         for ip in (network['ip'], network['additional_ips'][0]['ip']):
@@ -91,7 +95,7 @@ class EveryVersion(Kubelet):
         self.sh(two, 'ping -c 1 -W 10 ' + GATEWAY4)
         self.sh(two, 'ping -6 -c 1 -W 10 ' + GATEWAY6)
         for ip in (there['ip'], there['additional_ips'][0]['ip']):
-            self.assertEqual(self.sh(two, 'nc -w 20 %s 80 </dev/null' % ip), 'from %s\n' % other.name)
+            self.assertEqual(self.asked(two, ip), 'from %s\n' % other.name)
         with socket.create_server((GATEWAY4, 0)) as server:
             thread = threading.Thread(target=lambda: server.accept()[0].sendall(b'host\n'))
             thread.start()

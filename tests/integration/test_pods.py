@@ -107,7 +107,7 @@ class WithSandboxContainer(PodCase):
         one = self.member(vm, pod.id, pod.pid, 'sh', '-c', 'echo out; echo err >&2; sleep 1000', annotations={logs + 'path': 'dir/one.log'})
         two = self.member(vm, pod.id, pod.pid, annotations={logs + 'dir-mount': '/logs'})
         one.streams['stdout'].wait_for(b'out\n')
-        self.assertEqual(self.sh(two, 'for i in 1 2 3 4 5; do grep -q err /logs/dir/one.log && break; sleep 0.2; done; sort /logs/dir/one.log'),
+        self.assertEqual(self.sh(two, 'until grep -q err /logs/dir/one.log; do sleep 0.1; done; sort /logs/dir/one.log'),
                          'err\nout')
 
     def test_the_twentieth_container_starts_as_quickly_as_the_first(self):
