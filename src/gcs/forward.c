@@ -17,7 +17,8 @@
 #include "loop/worker.h"
 #include "wire/gcs.h"
 
-enum { CONNECT_USEC = 10 * USEC_PER_SEC };
+/* As long as the host waits for it. */
+enum { CONNECT_USEC = 30 * USEC_PER_SEC };
 
 /* An address of either family, with a port. */
 union target {

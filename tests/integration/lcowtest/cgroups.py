@@ -2,6 +2,7 @@
 """Cgroups: the run's own, where processes are, and the directories that a kubelet makes for its pods."""
 import os
 import subprocess
+import time
 
 
 def mounts():
@@ -68,13 +69,15 @@ def below_our_own(name):
 
 
 def remove(directories):
-    """Remove cgroups whose processes have ended, with all below them."""
+    """Remove cgroups whose processes have been ended, with all below them. Processes of a pid namespace take their time to go."""
+    end = time.monotonic() + 30
     for directory in directories:
-        for top, _, _ in os.walk(directory, topdown=False):
-            try:
-                os.rmdir(top)
-            except OSError:
-                pass    # the kernel is not done with a process that has just ended
+        while os.path.exists(directory) and time.monotonic() < end:
+            for top, _, _ in os.walk(directory, topdown=False):
+                try:
+                    os.rmdir(top)
+                except OSError:
+                    time.sleep(0.02)
 
 
 def become_root():

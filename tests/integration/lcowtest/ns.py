@@ -39,14 +39,12 @@ class Room:
              '--kill-child=SIGKILL', '--propagation', 'private', '--mount-proc', *argv], env=env, **options)
 
     def close(self, keep=False):
-        """What is left of the processes ends with unshare's child, pid 1 of them."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        """Wait for its end, for which it has a moment, and remove what was its own."""
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()    # unshare heeds nothing else, and takes all others with it
+            self.process.wait()
         cgroups.remove(self.cgroups)
         if keep:
             print('kept for a look: %s' % self.base, file=sys.stderr)
@@ -63,7 +61,7 @@ def enter():
         return os.environ[MARK]
     room = Room([sys.executable, '-B', *sys.argv])
     for sig in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sig, lambda *_: room.process.terminate())
+        signal.signal(sig, lambda *_: room.process.kill())
     code = room.process.wait()
     room.close(keep=code != 0 and 'LCOWTEST_KEEP' in os.environ)
     sys.exit(code if code >= 0 else 128 - code)

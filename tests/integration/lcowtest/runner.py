@@ -6,6 +6,7 @@ import fnmatch
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -161,6 +162,8 @@ class _Run:
         self.lock = threading.Lock()
         self.sum = {'passed': 0, 'failed': 0, 'skipped': 0, 'seconds': {}}
         self.slow = slow
+        self.workers = set()
+        self.stopped = False
         self.threads = [threading.Thread(target=self._work) for _ in range(min(jobs, len(pieces)))]
 
     def _work(self):
@@ -170,10 +173,11 @@ class _Run:
                 piece = self.todo.get_nowait()
             except queue.Empty:
                 break
-            worker = worker or Worker(self.slow)
+            worker = worker or self._begin()
             out, counts = worker.run(piece)
             if counts is None:
                 out += ['FAIL the worker ended, or took more than %d s: %s\n' % (settings.PIECE_LIMIT, ', '.join(piece)), worker.close()]
+                self.workers.discard(worker)
                 worker, counts = None, {'passed': 0, 'failed': len(piece), 'skipped': 0, 'seconds': {}}
             with self.lock:
                 print(''.join(out), end='', flush=True)
@@ -183,7 +187,25 @@ class _Run:
         if worker:
             worker.close()
 
+    def _begin(self):
+        with self.lock:
+            worker = Worker(self.slow)
+            self.workers.add(worker)
+            if self.stopped:
+                worker.room.process.kill()
+            return worker
+
+    def stop(self, *_):
+        """End all of it: a signal came."""
+        self.stopped = True
+        while not self.todo.empty():
+            self.todo.get_nowait()
+        for worker in self.workers:
+            worker.room.process.kill()
+
     def run(self):
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sig, self.stop)
         for thread in self.threads:
             thread.start()
         for thread in self.threads:
