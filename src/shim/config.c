@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +151,7 @@ static const char *set_memory(void *to, const char *value)
 	uint64_t bytes;
 
 	if (str_size(value, &bytes) < 0 || bytes < 64ull << 20 || bytes > 64ull << 40)
-		return "a size from 64M on, such as 512M";
+		return "a size from 64M on without a blank, such as 512M";
 	*(uint64_t *)to = bytes >> 20;
 	return NULL;
 }
@@ -159,7 +161,7 @@ static const char *set_overhead(void *to, const char *value)
 	uint64_t bytes;
 
 	if (str_size(value, &bytes) < 0 || bytes < 32ull << 20 || bytes > 64ull << 30)
-		return "a size from 32M to 64G, such as 128M";
+		return "a size from 32M to 64G without a blank, such as 128M";
 	*(uint64_t *)to = bytes >> 20;
 	return NULL;
 }
@@ -169,7 +171,7 @@ static const char *set_scratch(void *to, const char *value)
 	uint64_t bytes;
 
 	if (str_size(value, &bytes) < 0 || bytes < 16ull << 20 || bytes > 16ull << 40)
-		return "a size from 16M on, such as 10G";
+		return "a size from 16M on without a blank, such as 10G";
 	*(uint64_t *)to = bytes & ~4095ull;
 	return NULL;
 }
@@ -179,7 +181,7 @@ static const char *set_iops(void *to, const char *value)
 	uint64_t n;
 
 	if (str_u64(value, &n) < 0 || n > INT32_MAX)
-		return "a number of requests per second, or 0 for no limit";
+		return "a number of requests per second up to 2147483647, or 0 for no limit";
 	*(uint64_t *)to = n;
 	return NULL;
 }
@@ -189,7 +191,8 @@ static const char *set_bandwidth(void *to, const char *value)
 	uint64_t bytes;
 
 	if (str_size(value, &bytes) < 0 || bytes > 1ull << 40)
-		return "a size per second up to 1T, such as 100M, or 0 for no limit";
+		return "a size per second up to 1T without a blank, such as 100M, or 0 for no "
+		       "limit";
 	*(uint64_t *)to = bytes;
 	return NULL;
 }
@@ -281,43 +284,79 @@ enum source { HOST_FILE, OPTIONS_FILE, OPTIONS_TABLE };
 /**
  * struct reading - a text being read
  * @section:	of the line, borrowed from the text; "" before the first
+ * @line:	its number, from 1
+ * @set_in:	the line that set each of keys[], 0 for none
  * @why:	what was wrong
  */
 struct reading {
 	struct shim_config *config;
 	enum source source;
 	const char *section;
-	char why[256];
+	unsigned line;
+	unsigned set_in[ARRAY_SIZE(keys)];
+	char why[512];
 };
+
+static bool refuse(struct reading *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static bool refuse(struct reading *r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->why, sizeof(r->why), fmt, ap);
+	va_end(ap);
+	return false;
+}
 
 static bool set_pair(struct reading *r, const char *name, const char *value)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		if (!str_eq(name, keys[i].name))
 			continue;
-		if (keys[i].host_only && r->source != HOST_FILE) {
-			snprintf(r->why, sizeof(r->why),
-				 "%s can only be set in the host's configuration", name);
-			return false;
-		}
+		if (keys[i].host_only && r->source != HOST_FILE)
+			return refuse(r, "%s can only be set in the host's configuration", name);
+		if (r->set_in[i] > 0)
+			return refuse(r, "%s is set in line %u already", name, r->set_in[i]);
+
 		const char *want = keys[i].set((char *)r->config + keys[i].offset, value);
 
 		if (want)
-			snprintf(r->why, sizeof(r->why), "%s = %s: %s is wanted", name, value,
-				 want);
-		return !want;
+			return refuse(r, "%s = %.200s: %s is wanted", name, value, want);
+		r->set_in[i] = r->line;
+		return true;
 	}
-	snprintf(r->why, sizeof(r->why), "unknown key %s", name);
+	return refuse(r, "unknown key %.200s; lcow.conf(5) has them all", name);
+}
+
+static bool is_set(const struct reading *r, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (str_eq(name, keys[i].name))
+			return r->set_in[i] > 0;
+	}
 	return false;
+}
+
+/* Values that are right, but not together. The default of overhead may be more than a small VM has,
+ * in which containers without limits run all the same. */
+static bool check_together(struct reading *r)
+{
+	const struct shim_config *c = r->config;
+
+	if (c->max_memory_mb && c->memory_mb > c->max_memory_mb)
+		return refuse(r, "memory = %" PRIu64 "M is above max_memory = %" PRIu64 "M",
+			      c->memory_mb, c->max_memory_mb);
+	if (c->max_cpus && c->cpus > c->max_cpus)
+		return refuse(r, "cpus = %u is above max_cpus = %u", c->cpus, c->max_cpus);
+	if (is_set(r, "overhead") && c->max_memory_mb && c->overhead_mb >= c->max_memory_mb)
+		return refuse(r,
+			      "overhead = %" PRIu64 "M leaves nothing of max_memory = %" PRIu64
+			      "M to containers",
+			      c->overhead_mb, c->max_memory_mb);
+	return true;
 }
 
 /* ---- the text ---- */
-
-static bool refuse(struct reading *r, const char *why)
-{
-	snprintf(r->why, sizeof(r->why), "%s", why);
-	return false;
-}
 
 static char *trim(char *s)
 {
@@ -327,11 +366,17 @@ static char *trim(char *s)
 	return s;
 }
 
-/* Ends @value where a comment begins: behind a blank, as in "cpus = 2 ; two". */
-static void cut_comment(char *value, char mark)
+/*
+ * Ends @value where a comment begins: at one of @marks behind a blank, as in "cpus = 2 ; two", but
+ * not within double quotes, which the kernel has for its arguments, too.
+ */
+static void cut_comment(char *value, const char *marks)
 {
-	for (char *p = value; (p = strchr(p, mark)); p++) {
-		if (p == value || p[-1] == ' ' || p[-1] == '\t') {
+	bool quoted = false;
+
+	for (char *p = value; *p; p++) {
+		quoted ^= *p == '"';
+		if (!quoted && strchr(marks, *p) && (p == value || p[-1] == ' ' || p[-1] == '\t')) {
 			*p = '\0';
 			trim(value);
 			return;
@@ -339,13 +384,16 @@ static void cut_comment(char *value, char mark)
 	}
 }
 
-/* A TOML value: 'as it is', "with \" and \\", or a bare number or boolean. In place. */
-static bool take_toml(char *value)
+/*
+ * A value in quotes: 'as it is', or "with \" and \\". In place; behind it may be a comment only.
+ * What no quotes begin is a bare one.
+ */
+static bool unquote(char *value, const char *marks)
 {
 	char quote = *value, *to = value, *from = value + 1;
 
 	if (quote != '"' && quote != '\'') {
-		cut_comment(value, '#');
+		cut_comment(value, marks);
 		return true;
 	}
 	for (; *from && *from != quote; from++) {
@@ -357,18 +405,21 @@ static bool take_toml(char *value)
 		return false;
 	*to = '\0';
 	from = trim(from + 1);
-	return *from == '\0' || *from == '#';
+	return *from == '\0' || strchr(marks, *from);
 }
 
 static bool take_pair(struct reading *r, const char *name, char *value)
 {
-	if (r->source == OPTIONS_TABLE) {
-		if (!take_toml(value))
-			return refuse(r, "the value is no TOML string, number or boolean");
-		return str_eq(name, "TypeUrl") || str_eq(name, "ConfigPath") ||
-		       set_pair(r, name, value);
-	}
-	cut_comment(value, ';');
+	bool table = r->source == OPTIONS_TABLE;
+
+	if (!unquote(value, table ? "#" : "#;"))
+		return refuse(r,
+			      "%s: a value that begins with a quote ends with it; only a comment "
+			      "may "
+			      "follow, and within double quotes \\ stands before \" and \\ only",
+			      name);
+	if (table && (str_eq(name, "TypeUrl") || str_eq(name, "ConfigPath")))
+		return true;
 	return set_pair(r, name, value);
 }
 
@@ -386,8 +437,9 @@ static bool take_line(struct reading *r, char *line)
 		return str_eq(r->section, "lcow") || refuse(r, "unknown section; [lcow] is meant");
 	}
 	if (!value || value == line)
-		return refuse(r, table ? "name = value is wanted"
-				       : "neither [section] nor name = value");
+		return refuse(r, "%s",
+			      table ? "name = value is wanted"
+				    : "neither [section] nor name = value");
 	if (!table && !*r->section)
 		return refuse(r, "section [lcow] is missing before it");
 	*value = '\0';
@@ -402,12 +454,15 @@ static int read_text(struct shim_config *c, const char *name, const char *text, 
 	struct reading r = { .config = c, .source = source, .section = "" };
 	char *rest = copy;
 
-	for (unsigned n = 1; rest; n++) {
+	while (rest) {
 		char *line = strsep(&rest, "\n");
 
+		r.line++;
 		if (!take_line(&r, trim(line)))
-			return err_set(err, -ERR_INVALID, "%s, line %u: %s", name, n, r.why);
+			return err_set(err, -ERR_INVALID, "%s, line %u: %s", name, r.line, r.why);
 	}
+	if (!check_together(&r))
+		return err_set(err, -ERR_INVALID, "%s: %s", name, r.why);
 	return 0;
 }
 

@@ -58,6 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (r < 0 && !err.text[0])
 		abort();
 	check(&c);
+	/* What contradicts itself was refused. */
+	if (r >= 0 &&
+	    (c.memory_mb > shim_config_max_memory_mb(&c) || c.cpus > shim_config_max_cpus(&c)))
+		abort();
 	if (data[0] != 'h' &&
 	    (!str_eq(c.run_dir, "/run/lcow") || !str_eq(c.scratch_dir, "/var/lib/lcow")))
 		abort();

@@ -76,6 +76,22 @@ static const struct bad {
 	{ "[lcow]\nlog_level = loud\n", "trace" },
 	{ "[lcow]\nmemory = 1M\n", "64M" },
 	{ "[lcow]\nmemory = much\n", "64M" },
+	{ "[lcow]\nscratch = 10 G\n",
+	  "line 2: scratch = 10 G: a size from 16M on without a blank" },
+	{ "[lcow]\nmemory = 1 GiB\n", "without a blank, such as 512M" },
+	{ "[lcow]\noverhead = 128 M\n", "without a blank, such as 128M" },
+	{ "[lcow]\nstorage_bandwidth = 1 G\n", "without a blank, such as 100M" },
+	{ "[lcow]\ncpus = 2\n\ncpus = 2\n", "line 4: cpus is set in line 2 already" },
+	{ "[lcow]\nkernel_args = a\n[lcow]\nkernel_args =\n", "kernel_args is set in line 2" },
+	{ "[lcow]\nmemory = 2G\nmax_memory = 1G\n",
+	  "test.conf: memory = 2048M is above max_memory = 1024M" },
+	{ "[lcow]\nmax_memory = 256M\n", "memory = 512M is above max_memory = 256M" },
+	{ "[lcow]\nmax_cpus = 2\ncpus = 3\n", "cpus = 3 is above max_cpus = 2" },
+	{ "[lcow]\nmax_memory = 1G\noverhead = 1G\n", "overhead = 1024M leaves nothing" },
+	{ "[lcow]\nqemu = \"/q\n", "line 2: qemu: a value that begins with a quote" },
+	{ "[lcow]\nqemu = '/q' -x\n", "only a comment may follow" },
+	{ "[lcow]\nqemu = \"\"\n", "a program" },
+	{ "[lcow]\nmemory = ; none\n", "64M" },
 	{ "[lcow]\noverhead = 1M\n", "32M" },
 	{ "[lcow]\nscratch = 4K\n", "16M" },
 	{ "[lcow]\nstorage_iops = 2147483648\n", "requests per second" },
@@ -203,18 +219,85 @@ END_TEST
 
 START_TEST(a_comment_begins_behind_a_blank)
 {
-	ck_assert_int_eq(read_text("[lcow]\n; one\nkernel_args = a;b ; two\ncpus = 2\t; "
-				   "three\nboot_files = /b;\n"),
-			 0);
-	ck_assert_str_eq(c.kernel_args, "a;b");
+	ck_assert_int_eq(read_text(
+				 "[lcow]\n; one\nkernel_args = a;b#c ; two\ncpus = 2\t; "
+				 "three\nboot_files = /b;\nmemory = 1G # four\nqemu = #q # five\n"),
+			 -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "line 7: qemu = : a program"));
+	ck_assert_str_eq(c.kernel_args, "a;b#c");
 	ck_assert_uint_eq(c.cpus, 2);
 	ck_assert_str_eq(c.boot_files, "/b;");
+	ck_assert_uint_eq(c.memory_mb, 1024);
+}
+END_TEST
+
+static const struct {
+	const char *line;
+	const char *value;
+} quoted[] = {
+	{ "kernel_args = \"a b\"", "a b" },
+	{ "kernel_args = 'a b'", "a b" },
+	{ "kernel_args = \"a # b ; c\" # d", "a # b ; c" },
+	{ "kernel_args = ' a ' ; d", " a " },
+	{ "kernel_args = \"a \\\"b\\\" \\\\n\"", "a \"b\" \\n" },
+	{ "kernel_args = dyndbg=\"file a # +p\" b", "dyndbg=\"file a # +p\" b" },
+	{ "kernel_args = it's", "it's" },
+	{ "kernel_args =", "" },
+};
+
+START_TEST(quotes_hold_blanks_and_marks_of_comments)
+{
+	_cleanup_free_ char *text = str_printf("[lcow]\n%s\n", quoted[_i].line);
+
+	ck_assert_msg(read_text(text) == 0, "%s: %s", text, err.text);
+	ck_assert_str_eq(c.kernel_args, quoted[_i].value);
+}
+END_TEST
+
+START_TEST(every_key_takes_its_value_in_quotes)
+{
+	ck_assert_int_eq(read_text("[lcow]\nmemory = \"1G\"\ncpus = '2'\naccel = \"tcg\"\n"
+				   "run_dir = \"/r\"\ndeny_writable_shares = 'true'\n"),
+			 0);
+	ck_assert_uint_eq(c.memory_mb, 1024);
+	ck_assert_uint_eq(c.cpus, 2);
+	ck_assert_int_eq(c.accel, VM_ACCEL_TCG);
+	ck_assert_str_eq(c.run_dir, "/r");
+	ck_assert(c.deny_writable_shares);
+}
+END_TEST
+
+START_TEST(what_a_long_value_should_have_been_is_said_in_spite_of_it)
+{
+	char text[1024] = "[lcow]\nrun_dir = ";
+	size_t head = strlen(text);
+
+	memset(text + head, 'x', 900);
+	ck_assert_int_eq(read_text(text), -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "an absolute path without .. is wanted"));
+}
+END_TEST
+
+START_TEST(options_go_over_the_hosts_file_but_not_above_its_maximum)
+{
+	ck_assert_int_eq(read_text("[lcow]\nmemory = 1G\nmax_memory = 1G\nmax_cpus = 2\n"), 0);
+	ck_assert_int_eq(shim_config_text(&c, "o", "[lcow]\nmemory = 256M\n", false, &err), 0);
+	ck_assert_uint_eq(c.memory_mb, 256);
+	ck_assert_int_eq(shim_config_text(&c, "o", "[lcow]\nmemory = 2G\n", false, &err),
+			 -ERR_INVALID);
+	ck_assert_ptr_nonnull(strstr(err.text, "o: memory = 2048M is above max_memory = 1024M"));
+}
+END_TEST
+
+START_TEST(a_small_VM_need_not_have_room_for_the_default_of_the_overhead)
+{
+	ck_assert_int_eq(read_text("[lcow]\nmemory = 64M\nmax_memory = 96M\n"), 0);
 }
 END_TEST
 
 START_TEST(the_first_mistake_is_told_and_nothing_behind_it_is_read)
 {
-	ck_assert_int_eq(read_text("[lcow]\ncpus = 2\ncpus = x\nmemory = 1G\ncolour = red\n"),
+	ck_assert_int_eq(read_text("[lcow]\nmax_cpus = 2\ncpus = x\nmemory = 1G\ncolour = red\n"),
 			 -ERR_INVALID);
 	ck_assert_ptr_nonnull(strstr(err.text, "line 3: cpus = x"));
 	ck_assert_uint_eq(c.memory_mb, 512);
@@ -234,6 +317,8 @@ static const struct {
 	{ "  kernel_args = \"a\"", "a" },
 	{ "kernel_args = \"a", NULL },
 	{ "kernel_args = \"a\" b", NULL },
+	{ "kernel_args = \"a\" ; b", NULL },
+	{ "kernel_args = 1\nkernel_args = 2", NULL },
 	{ "kernel_args = \"a\\nb\"", NULL },
 	{ "kernel_args = \"a\\", NULL },
 	{ "[lcow]", NULL },
@@ -250,7 +335,7 @@ START_TEST(values_of_the_table_are_TOML)
 	if (toml[_i].value)
 		ck_assert_str_eq(c.kernel_args, toml[_i].value);
 	else
-		ck_assert_ptr_nonnull(strstr(err.text, "runtime options, line 4: "));
+		ck_assert_msg(str_starts(err.text, "runtime options, line "), "%s", err.text);
 }
 END_TEST
 
@@ -305,6 +390,11 @@ int main(void)
 	tcase_add_test(t, options_of_another_type_are_none_of_ours);
 	tcase_add_test(t, an_indented_line_is_a_line_of_its_own);
 	tcase_add_test(t, a_comment_begins_behind_a_blank);
+	tcase_add_loop_test(t, quotes_hold_blanks_and_marks_of_comments, 0, ARRAY_SIZE(quoted));
+	tcase_add_test(t, every_key_takes_its_value_in_quotes);
+	tcase_add_test(t, what_a_long_value_should_have_been_is_said_in_spite_of_it);
+	tcase_add_test(t, options_go_over_the_hosts_file_but_not_above_its_maximum);
+	tcase_add_test(t, a_small_VM_need_not_have_room_for_the_default_of_the_overhead);
 	tcase_add_test(t, the_first_mistake_is_told_and_nothing_behind_it_is_read);
 	tcase_add_loop_test(t, values_of_the_table_are_TOML, 0, ARRAY_SIZE(toml));
 	tcase_add_test(t, a_table_that_is_too_long_is_refused);
