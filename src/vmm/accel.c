@@ -96,10 +96,10 @@ static void cache_write(const char *path, const char *key, enum vm_accel accel)
 }
 
 /**
- * probe_run() - whether KVM runs the guest's kernel; Return: 1, 0, or negative errno when that was
- * not found out
+ * probe_run() - whether KVM runs the guest's kernel; Return: 1, 0 with a text that says why not, or
+ * negative errno when that was not found out
  */
-CO static int probe_run(const char *qemu, const char *kernel)
+CO static int probe_run(const char *qemu, const char *kernel, struct err *err)
 {
 	const char *const argv[] = { qemu,
 				     "-nodefaults",
@@ -137,11 +137,14 @@ CO static int probe_run(const char *qemu, const char *kernel)
 		return r;
 	if (r == 0 && output && strstr(output, PROBE_TEXT))
 		return 1;
-	log_info("KVM does not run the guest's kernel here: %s",
-		 r == 0 ? "it ended without a word" : e.text);
+	err_set(err, -ERR_UNAVAILABLE, "KVM does not run the guest's kernel here: %s",
+		r == 0            ? "it ended without a word"
+		: r == -ETIMEDOUT ? "it got nowhere in 5 s"
+				  : e.text);
 	return 0;
 }
 
+/** probe() - the accelerator; @err says why not KVM where that was tried and did not work */
 CO static int probe(const struct vm_config *cfg, enum vm_accel *ret, struct err *err)
 {
 	_cleanup_free_ char *qemu = program_find(cfg->qemu);
@@ -154,9 +157,10 @@ CO static int probe(const struct vm_config *cfg, enum vm_accel *ret, struct err 
 	if (r < 0)
 		return err_sys(err, r, "probe the accelerator");
 	*ret = cache_read(cfg->probe_cache, key);
-	if (*ret != VM_ACCEL_AUTO)
+	/* Who insists on KVM may have mended it since. */
+	if (*ret == VM_ACCEL_KVM || (*ret == VM_ACCEL_TCG && cfg->accel == VM_ACCEL_AUTO))
 		return 0;
-	r = probe_run(qemu, cfg->boot->kernel);
+	r = probe_run(qemu, cfg->boot->kernel, err);
 	if (r < 0)
 		return err_sys(err, r, "probe the accelerator");
 	*ret = r ? VM_ACCEL_KVM : VM_ACCEL_TCG;
@@ -164,28 +168,51 @@ CO static int probe(const struct vm_config *cfg, enum vm_accel *ret, struct err 
 	return 0;
 }
 
+/* Not by silence: who writes kvm into lcow.conf does not want emulation. */
+static int refuse(struct err *err)
+{
+	return err_wrap(err, -ERR_UNAVAILABLE,
+			"accel = kvm, but KVM does not work here (auto would emulate the VM)");
+}
+
+CO static int choose_kvm(const struct vm_config *cfg, const char *kvm, enum vm_accel *ret,
+			 struct err *err)
+{
+	enum vm_accel found = VM_ACCEL_AUTO;
+	int r = device_opens(kvm);
+
+	if (r < 0) {
+		err_sys(err, r, "%s", kvm);
+		return refuse(err);
+	}
+	r = probe(cfg, &found, err);
+	if (r < 0)
+		return r;
+	if (found != VM_ACCEL_KVM)
+		return refuse(err);
+	*ret = VM_ACCEL_KVM;
+	return 0;
+}
+
 CO int accel_choose(const struct vm_config *cfg, const char *kvm, const char *pvm,
 		    enum vm_accel *ret, struct err *err)
 {
+	struct err why = { 0 };
 	int r;
 
-	if (cfg->accel == VM_ACCEL_TCG) {
-		*ret = VM_ACCEL_TCG;
-		return 0;
-	}
-	r = device_opens(kvm);
-	if (cfg->accel == VM_ACCEL_KVM && r < 0)
-		return err_set(err, -ERR_UNAVAILABLE, "accel = kvm, but %s: %s", kvm, strerror(-r));
-	if (cfg->accel == VM_ACCEL_KVM) {
-		*ret = VM_ACCEL_KVM;
-		return 0;
-	}
+	if (cfg->accel == VM_ACCEL_KVM)
+		return choose_kvm(cfg, kvm, ret, err);
 	/* kvm_pvm runs none but kernels made for it, and lets the others hang. */
-	if (r < 0 || access(pvm, F_OK) == 0) {
+	if (cfg->accel == VM_ACCEL_TCG || device_opens(kvm) < 0 || access(pvm, F_OK) == 0) {
 		*ret = VM_ACCEL_TCG;
 		return 0;
 	}
-	return probe(cfg, ret, err);
+	r = probe(cfg, ret, &why);
+	if (r < 0)
+		return err_copy(err, &why);
+	if (why.text[0])
+		log_info("%s", why.text);
+	return 0;
 }
 
 CO int accel_resolve(const struct vm_config *cfg, enum vm_accel *ret, struct err *err)

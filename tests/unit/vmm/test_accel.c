@@ -162,18 +162,54 @@ START_TEST(without_the_device_or_with_kvm_pvm_nothing_is_probed)
 }
 END_TEST
 
-START_TEST(what_is_asked_for_is_used_without_a_probe)
+START_TEST(emulation_that_is_asked_for_is_used_without_a_probe)
 {
 	script("exit 1");
 	cfg.accel = VM_ACCEL_TCG;
 	ck_assert_int_eq(choose(), VM_ACCEL_TCG);
+	ck_assert_uint_eq(run_count(), 0);
+}
+END_TEST
+
+START_TEST(KVM_that_is_asked_for_and_works_is_used_with_one_probe)
+{
+	script("echo 'Kernel panic'");
 	cfg.accel = VM_ACCEL_KVM;
 	ck_assert_int_eq(choose(), VM_ACCEL_KVM);
-	ck_assert_uint_eq(run_count(), 0);
-	kvm = "/nonexistent/kvm";
-	choose();
+	ck_assert_int_eq(choose(), VM_ACCEL_KVM);
+	ck_assert_uint_eq(run_count(), 1);
+}
+END_TEST
+
+static void expect_refusal(const char *why)
+{
+	memset(&err, 0, sizeof(err));
+	ck_assert_int_eq(choose(), VM_ACCEL_AUTO);
 	ck_assert_int_eq(result, -ERR_UNAVAILABLE);
-	ck_assert_msg(strstr(err.text, "/nonexistent/kvm"), "%s", err.text);
+	ck_assert_msg(str_starts(err.text, "accel = kvm, but KVM does not work here"), "%s",
+		      err.text);
+	ck_assert_msg(strstr(err.text, why), "%s", err.text);
+}
+
+START_TEST(KVM_that_is_asked_for_and_does_not_work_is_an_error_with_its_reason)
+{
+	cfg.accel = VM_ACCEL_KVM;
+	script("echo 'ioctl(KVM_CREATE_VM) failed: 16 Device or resource busy'; exit 1");
+	expect_refusal("Device or resource busy");
+	script("exit 0");
+	expect_refusal("without a word");
+	kvm = "/nonexistent/kvm";
+	expect_refusal("/nonexistent/kvm: No such file or directory");
+}
+END_TEST
+
+START_TEST(a_verdict_against_KVM_is_asked_again_by_who_insists_on_it)
+{
+	script("exit 1");
+	ck_assert_int_eq(choose(), VM_ACCEL_TCG);
+	cfg.accel = VM_ACCEL_KVM;
+	expect_refusal("KVM does not run the guest's kernel here");
+	ck_assert_uint_eq(run_count(), 2);
 }
 END_TEST
 
@@ -234,7 +270,10 @@ int main(void)
 	tcase_add_test(tc, the_verdict_is_kept_until_QEMU_or_the_kernel_changes);
 	tcase_add_test(tc, a_cache_that_says_nothing_sensible_is_no_cache);
 	tcase_add_test(tc, without_the_device_or_with_kvm_pvm_nothing_is_probed);
-	tcase_add_test(tc, what_is_asked_for_is_used_without_a_probe);
+	tcase_add_test(tc, emulation_that_is_asked_for_is_used_without_a_probe);
+	tcase_add_test(tc, KVM_that_is_asked_for_and_works_is_used_with_one_probe);
+	tcase_add_test(tc, KVM_that_is_asked_for_and_does_not_work_is_an_error_with_its_reason);
+	tcase_add_test(tc, a_verdict_against_KVM_is_asked_again_by_who_insists_on_it);
 	tcase_add_test(tc, the_transport_is_one_that_the_guest_knows);
 	tcase_add_test(tc, the_daemon_for_vsock_is_used_only_when_asked_for);
 	suite_add_tcase(s, tc);
