@@ -19,7 +19,7 @@
 
 #define LOWERDIR "lowerdir="
 
-enum { MOUNT_DATA_MAX = 4095 };
+enum { MOUNT_DATA_MAX = 4095, ROOM_BYTES = 64 << 10 };
 
 /* ---- mounts ---- */
 
@@ -172,6 +172,37 @@ static bool has_bytes(const char *path)
 	return stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > 0);
 }
 
+/*
+ * Whether it was for want of room that mkfs failed, which only its words would tell: then there is
+ * none for a little more, either. The image is of no use any more. Return: 0 or -ENOSPC
+ */
+static int check_room(const char *path)
+{
+	_cleanup_free_ char *zeros = mem_new0(1, ROOM_BYTES);
+	_cleanup_fd_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+
+	if (end < ROOM_BYTES)
+		return 0;
+
+	ssize_t n = pwrite(fd, zeros, ROOM_BYTES, end - ROOM_BYTES);
+
+	/* What is written in part met the end of the room. */
+	return (n >= 0 && n < ROOM_BYTES) || (n < 0 && (errno == ENOSPC || errno == EDQUOT))
+		       ? -ENOSPC
+		       : 0;
+}
+
+/* Return: 0; -ENOSPC; -ENOENT when there is no such program; or another negative code */
+static CO int run_mkfs(const char *path, const char *const *argv, struct err *err)
+{
+	int r = child_run(argv, NULL, NULL, err);
+
+	if (r > 0)
+		r = check_room(path) < 0 ? err_sys(err, -ENOSPC, "%s", argv[0]) : -EIO;
+	return r;
+}
+
 static CO int format(const char *path, const struct plan_mkfs *mkfs, struct err *err)
 {
 	_cleanup_free_ char *program = str_printf("mkfs.%s", mkfs->filesystem);
@@ -190,9 +221,7 @@ static CO int format(const char *path, const struct plan_mkfs *mkfs, struct err 
 	}
 	argv[n++] = path;
 
-	int r = child_run(argv, NULL, NULL, err);
-
-	return r > 0 ? -EIO : r;
+	return run_mkfs(path, argv, err);
 }
 
 CO int host_make_image(const char *path, const struct plan_mkfs *mkfs, struct err *err)
@@ -245,12 +274,16 @@ CO int host_make_scratch(const char *path, uint64_t bytes, bool blank, struct er
 
 	if (r < 0 || blank)
 		return r;
-	r = child_run(argv, NULL, NULL, &mkfs);
-	if (r == -ETIMEDOUT || r == -ECANCELED) {
-		unlink(path);
-		return err_sys(err, r, "format scratch image %s", path);
-	}
-	if (r != 0)
+	r = run_mkfs(path, argv, &mkfs);
+	if (r >= 0)
+		return 0;
+	if (r != -ETIMEDOUT && r != -ECANCELED && r != -ENOSPC) {
 		log_info("scratch is left for the guest to format: %s", mkfs.text);
-	return 0;
+		/* As it was, lest the guest takes it for one that is formatted. */
+		if (truncate(path, 0) == 0 && truncate(path, (off_t)bytes) == 0)
+			return 0;
+		r = -errno;
+	}
+	unlink(path);
+	return err_sys(err, r, "scratch_dir: format scratch image %s", path);
 }

@@ -34,7 +34,7 @@ int host_mount(const struct rootfs_mount *m, const char *target, struct err *err
  *
  * It gets its name when it is complete.
  *
- * Return: 0, or negative errno with text
+ * Return: 0, or negative errno with text: -ENOSPC when there is no room for it
  */
 CO int host_make_image(const char *path, const struct plan_mkfs *mkfs, struct err *err);
 
@@ -51,7 +51,8 @@ int host_check_raw(const char *path, struct err *err);
  * @blank:	leave it so for the guest, which formats what it finds unformatted; otherwise that
  *		is done here where the host can, and much quicker
  *
- * Return: 0; -EEXIST when there is one of that name; negative errno, then there is none
+ * Return: 0; -EEXIST when there is one of that name; -ENOSPC when there is no room for a file
+ * system; negative errno; then there is none
  */
 CO int host_make_scratch(const char *path, uint64_t bytes, bool blank, struct err *err);
 

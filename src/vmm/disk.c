@@ -109,6 +109,9 @@ static struct json_object *device_args(const struct names *n, unsigned controlle
 	put_int(o, "scsi-id", 0);
 	put_int(o, "lun", (int)lun);
 	put_text(o, "drive", n->node);
+	/* By default QEMU stops the whole VM when the host's disk is full, and nobody would let it
+	 * go on: what is written fails in the guest instead. */
+	put_text(o, "werror", "report");
 	if (!str_empty(serial))
 		put_text(o, "serial", serial);
 	return o;

@@ -940,6 +940,55 @@ START_TEST(the_scratch_image_is_formatted_where_the_host_can)
 }
 END_TEST
 
+START_TEST(a_host_without_room_for_a_file_system_is_told_at_once_and_nothing_stays)
+{
+	_cleanup_free_ char *scratch = str_printf("%s/scratch", vm.dir),
+			    *image = str_printf("%s/new.img", scratch);
+
+	setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+	if (access("/usr/sbin/mkfs.ext4", X_OK) < 0 && access("/sbin/mkfs.ext4", X_OK) < 0)
+		return;
+	if (_i == 0) {
+		set_root("rootfs");
+	} else {
+		set_mount("mkfs/ext4", image);
+		add_option("X-containerd.mkfs.size=8MiB");
+	}
+	ck_assert_int_eq(mount("tmpfs", scratch, "tmpfs", 0, "size=64k"), 0);
+	ck_assert_int_eq(run(prepare), -ENOSPC);
+	ck_assert_msg(strstr(err.text, "No space left on device"), "%s", err.text);
+	ck_assert(_i == 1 || strstr(err.text, "scratch_dir: "));
+	ck_assert(!fake_exists("scratch/c1.img") && !fake_exists("scratch/new.img.lcow-new"));
+	ck_assert_int_eq(umount(scratch), 0);
+	release_all();
+}
+END_TEST
+
+START_TEST(a_mkfs_that_fails_for_another_reason_leaves_a_blank_image_to_the_guest)
+{
+	_cleanup_free_ char *image = str_printf("%s/scratch/c1.img", vm.dir),
+			    *mkfs = str_printf("%s/mkfs.ext4", vm.dir);
+	static const char script[] =
+		"#!/bin/sh\nfor image; do :; done\nprintf begun >$image\nexit 1\n";
+	char head[5] = "begun";
+	struct stat st;
+
+	ck_assert_int_eq(file_write(mkfs, script, strlen(script), 0755), 0);
+	setenv("PATH", vm.dir, 1);
+	set_root("rootfs");
+	ck_assert_int_eq(run(prepare), 0);
+
+	int fd = open(image, O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(st.st_size, 16 << 20);
+	ck_assert_int_eq(pread(fd, head, sizeof(head), 0), sizeof(head));
+	ck_assert_mem_eq(head, "\0\0\0\0\0", sizeof(head));
+	close(fd);
+	release_all();
+}
+END_TEST
+
 static const struct {
 	const char *size;
 	uint64_t bytes;
@@ -1045,6 +1094,10 @@ int main(void)
 	tcase_add_loop_test(t, a_failure_after_the_mount_takes_the_mount_back, 0, 5);
 	tcase_add_test(t, a_vm_that_is_gone_leaves_nothing_on_the_host);
 	tcase_add_test(t, the_scratch_image_is_formatted_where_the_host_can);
+	tcase_add_loop_test(t,
+			    a_host_without_room_for_a_file_system_is_told_at_once_and_nothing_stays,
+			    0, 2);
+	tcase_add_test(t, a_mkfs_that_fails_for_another_reason_leaves_a_blank_image_to_the_guest);
 	tcase_add_loop_test(t, a_container_may_ask_for_a_scratch_of_another_size, 0,
 			    ARRAY_SIZE(sizes));
 	tcase_add_test(t, a_scratch_image_of_the_same_name_is_never_overwritten);

@@ -21,7 +21,7 @@
 static struct vmm *vm;
 static struct err err;
 static int server;
-static char seen[512], node[512], image[] = "/tmp/lcow-disk-XXXXXX";
+static char seen[512], node[512], device[512], image[] = "/tmp/lcow-disk-XXXXXX";
 static const char *refused, *why;
 static bool silent;
 static void (*body)(void);
@@ -48,12 +48,12 @@ static void answer(const char *command, int64_t id)
 	ck_assert_int_eq(co_write_full(server, text, strlen(text)), 0);
 }
 
-static void keep_node(struct json_object *command)
+static void keep_arguments(struct json_object *command, char to[512])
 {
 	struct json_object *args;
 
 	ck_assert(json_object_object_get_ex(command, "arguments", &args));
-	snprintf(node, sizeof(node), "%s",
+	snprintf(to, 512, "%s",
 		 json_object_to_json_string_ext(args, JSON_C_TO_STRING_PLAIN |
 							      JSON_C_TO_STRING_NOSLASHESCAPE));
 }
@@ -78,7 +78,9 @@ static void serve(void *arg)
 			snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s ",
 				 json_object_get_string(c));
 			if (str_eq(json_object_get_string(c), "blockdev-add"))
-				keep_node(o);
+				keep_arguments(o, node);
+			if (str_eq(json_object_get_string(c), "device_add"))
+				keep_arguments(o, device);
 			answer(json_object_get_string(c), json_object_get_int64(id));
 			json_object_put(o);
 			buf_eat(&in, (size_t)(end + 1 - (char *)in.data));
@@ -196,6 +198,18 @@ static void nodes(void)
 START_TEST(a_disk_is_a_raw_node_and_a_layer_is_read_only_and_not_locked)
 {
 	run(nodes);
+}
+END_TEST
+
+static void full(void)
+{
+	ck_assert_int_eq(vmm_disk_add(vm, 1, 7, &scratch, &err), 0);
+	ck_assert_msg(strstr(device, "\"werror\":\"report\""), "%s", device);
+}
+
+START_TEST(a_write_that_the_host_has_no_room_for_fails_in_the_guest_and_stops_no_VM)
+{
+	run(full);
 }
 END_TEST
 
@@ -349,6 +363,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, a_disk_is_added_in_three_steps_and_removed_in_three, 0, 2);
 	tcase_add_test(tc, a_disk_is_a_raw_node_and_a_layer_is_read_only_and_not_locked);
+	tcase_add_test(tc,
+		       a_write_that_the_host_has_no_room_for_fails_in_the_guest_and_stops_no_VM);
 	tcase_add_loop_test(tc, a_limit_of_either_kind_puts_a_filter_above_the_disk, 0, 2);
 	/* With and without limits. */
 	tcase_add_loop_test(tc, a_step_that_fails_undoes_those_before_it, 0,
