@@ -125,21 +125,37 @@ void bridge_close(struct bridge *b)
 	end(b);
 }
 
+static __attribute__((format(printf, 3, 0))) void break_off(struct bridge *b, enum log_level level,
+							    const char *fmt, va_list ap)
+{
+	if (!bridge_alive(b))
+		return;
+	if (vsnprintf(b->reason, sizeof(b->reason), fmt, ap) <= 0)
+		snprintf(b->reason, sizeof(b->reason), "unknown reason");
+	str_clean(b->reason, strlen(b->reason));
+	log_msg(level, NULL, "guest: the bridge has ended: %s", b->reason);
+	end(b);
+	if (b->ended)
+		b->ended(b->arg);
+}
+
 void bridge_break(struct bridge *b, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!bridge_alive(b))
-		return;
 	va_start(ap, fmt);
-	if (vsnprintf(b->reason, sizeof(b->reason), fmt, ap) <= 0)
-		snprintf(b->reason, sizeof(b->reason), "unknown reason");
+	break_off(b, LOG_WARN, fmt, ap);
 	va_end(ap);
-	str_clean(b->reason, strlen(b->reason));
-	log_warn("guest: the bridge has ended: %s", b->reason);
-	end(b);
-	if (b->ended)
-		b->ended(b->arg);
+}
+
+/* Its other end is gone, which is how every VM ends: whoever did not expect it says so. */
+static __attribute__((format(printf, 2, 3))) void lose(struct bridge *b, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	break_off(b, LOG_INFO, fmt, ap);
+	va_end(ap);
 }
 
 struct bridge *bridge_free(struct bridge *b)
@@ -305,11 +321,11 @@ static void read_some(struct bridge *b)
 		if (n > 0) {
 			on_bytes(b, (size_t)n);
 		} else if (n == 0) {
-			bridge_break(b, "the guest closed it");
+			lose(b, "the guest closed it");
 		} else if (errno == EAGAIN) {
 			return;
 		} else if (errno != EINTR) {
-			bridge_break(b, "read: %s", strerrordesc_np(errno));
+			lose(b, "read: %s", strerrordesc_np(errno));
 		}
 	}
 }
@@ -327,7 +343,7 @@ static void write_some(struct bridge *b)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0) {
-			bridge_break(b, "write: %s", strerrordesc_np(errno));
+			lose(b, "write: %s", strerrordesc_np(errno));
 			return;
 		}
 		f->sent += (size_t)n;

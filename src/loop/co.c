@@ -209,8 +209,9 @@ static void resume(void *arg)
 	to_co(c);
 	took = time_mono() - start;
 	if (took > SLICE_MAX) {
-		log_warn("loop was held up for %llu ms by the coroutine %s (%s)",
-			 (unsigned long long)(took / USEC_PER_MSEC), c->name, c->note);
+		log_msg(SLICE_LEVEL(took), NULL,
+			"loop was held up for %llu ms by the coroutine %s (%s)",
+			(unsigned long long)(took / USEC_PER_MSEC), c->name, c->note);
 		loop_slice_told();
 	}
 	if (!c->done)

@@ -11,8 +11,13 @@
 
 /* What the files of this room share; no other room includes it. */
 
-/** slices longer than this are logged, in microseconds */
+/*
+ * Slices longer than SLICE_MAX microseconds are logged, for who looks for what blocks: no warning,
+ * since on a busy host, and in a VM that is emulated, it is the processor that was away.
+ */
 #define SLICE_MAX (50 * USEC_PER_MSEC)
+#define SLICE_LONG (1000 * USEC_PER_MSEC)
+#define SLICE_LEVEL(took) ((took) > SLICE_LONG ? LOG_INFO : LOG_DEBUG)
 
 /** loop_sigmask() - signals that are blocked while the loop runs; a context switch keeps to it */
 const sigset_t *loop_sigmask(void);

@@ -122,8 +122,8 @@ static void slice_end(uint64_t start, const char *what, const void *fn)
 	uint64_t took = time_mono() - start;
 
 	if (took > SLICE_MAX && !loop.told)
-		log_warn("loop was held up for %llu ms by the %s %p",
-			 (unsigned long long)(took / USEC_PER_MSEC), what, fn);
+		log_msg(SLICE_LEVEL(took), NULL, "loop was held up for %llu ms by the %s %p",
+			(unsigned long long)(took / USEC_PER_MSEC), what, fn);
 }
 
 int loop_init(void)

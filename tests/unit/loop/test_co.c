@@ -755,12 +755,14 @@ START_TEST(what_holds_the_loop_up_is_logged_by_name)
 	int p[2];
 
 	ck_assert_int_eq(pipe2(p, O_CLOEXEC | O_NONBLOCK), 0);
-	log_init(p[1], LOG_WARN);
+	log_init(p[1], LOG_DEBUG);
 	co_spawn("slow one", slow, NULL, USEC_NEVER);
 	run_out();
 	log_init(-EBADF, LOG_WARN);
 	ck_assert_int_gt(read(p[0], line, sizeof(line) - 1), 0);
 	ck_assert_ptr_nonnull(strstr(line, "by the coroutine slow one (nap)"));
+	/* No warning: it may be the processor that was away. */
+	ck_assert_ptr_nonnull(strstr(line, "level=debug"));
 	/* and not once more as the callback that resumed it */
 	ck_assert_ptr_null(strstr(line, "deferred call"));
 	fd_close(p[0]);
