@@ -211,7 +211,7 @@ static int qemu_spawn(struct vmm *v, const struct cgroups *cgroups, const struct
 					      .prepare_arg = j },
 			&v->child, err);
 	if (r < 0)
-		return r;
+		return err_wrap(err, r, "qemu");
 	v->started = true;
 	child_on_exit(v->child, on_ended, v);
 	return 0;
@@ -268,10 +268,10 @@ CO static int start_failed(struct vmm *v, int code, struct err *err)
 
 		child_exited(v->child, &status);
 		return err_set(err, -ERR_UNAVAILABLE,
-			       "QEMU ended at once without a word, exit status %d",
+			       "qemu: %s ended at once without a word, exit status %d", v->cfg.qemu,
 			       child_status_code(status));
 	}
-	return err_set(err, -ERR_UNAVAILABLE, "QEMU ended at once: %s", words);
+	return err_set(err, -ERR_UNAVAILABLE, "qemu: %s ended at once: %s", v->cfg.qemu, words);
 }
 
 CO int vmm_start(struct vmm *v, struct err *err)

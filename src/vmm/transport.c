@@ -212,7 +212,7 @@ CO int transport_daemon(const struct vm_config *cfg, const struct cgroups *cgrou
 	int r = daemon_jail(cfg, dir, &j, &program, err);
 
 	if (r < 0)
-		return r;
+		return err_wrap(err, r, "vhost_device_vsock");
 	argv = transport_daemon_args(cfg, program);
 	r = child_spawn(&(struct child_spec){ .argv = (const char *const *)argv,
 					      .clone_flags =
@@ -225,11 +225,10 @@ CO int transport_daemon(const struct vm_config *cfg, const struct cgroups *cgrou
 					      .prepare = jail_enter,
 					      .prepare_arg = j },
 			&c, err);
+	if (r == 0)
+		r = daemon_connect(socket, c, ret_fd, err);
 	if (r < 0)
-		return r;
-	r = daemon_connect(socket, c, ret_fd, err);
-	if (r < 0)
-		return r;
+		return err_wrap(err, r, "vhost_device_vsock");
 	*ret = TAKE_PTR(c);
 	return 0;
 }

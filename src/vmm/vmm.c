@@ -129,7 +129,7 @@ CO int vmm_new(const struct vm_config *cfg, void (*on_exit)(void *arg), void *ar
 		return r;
 	qemu = program_find(cfg->qemu);
 	if (!qemu)
-		return program_missing(cfg->qemu, err);
+		return err_wrap(err, program_missing(cfg->qemu, err), "qemu");
 	v = vmm_alloc(cfg, on_exit, arg);
 	v->cgroup = TAKE_PTR(cgroup);
 	r = accel_resolve(&v->cfg, &v->cfg.accel, err);
