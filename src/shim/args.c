@@ -8,6 +8,29 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+#define SEE_HELP "; containerd-shim-lcow-v2 --help tells what there is"
+
+const char shim_usage[] =
+	"containerd-shim-lcow-v2 runs each sandbox of containerd in a virtual machine. containerd "
+	"starts it:\n"
+	"\n"
+	"  containerd-shim-lcow-v2 -namespace NS -id ID -address SOCKET [-debug] start\n"
+	"        start the shim of the bundle in the current directory, print its address\n"
+	"  containerd-shim-lcow-v2 -namespace NS -id ID -address SOCKET -bundle DIR delete\n"
+	"        end what still runs of it, remove all that it has on the host\n"
+	"\n"
+	"For people:\n"
+	"\n"
+	"  containerd-shim-lcow-v2 sweep\n"
+	"        remove scratch images that a crash or a power cut has left\n"
+	"  containerd-shim-lcow-v2 -info\n"
+	"        print what the runtime can do, as a protobuf RuntimeInfo\n"
+	"  containerd-shim-lcow-v2 -v, -version\n"
+	"  containerd-shim-lcow-v2 -h, -help, help\n"
+	"\n"
+	"To run a container: ctr run --runtime io.containerd.lcow.v2 IMAGE ID COMMAND\n"
+	"More in containerd-shim-lcow-v2(8) and lcow.conf(5).\n";
+
 static const struct flag {
 	const char *name;
 	size_t offset;
@@ -23,6 +46,8 @@ static const struct flag {
 	{ "info", offsetof(struct shim_args, info), false },
 	{ "v", offsetof(struct shim_args, version), false },
 	{ "version", offsetof(struct shim_args, version), false },
+	{ "h", offsetof(struct shim_args, help), false },
+	{ "help", offsetof(struct shim_args, help), false },
 };
 
 static const struct flag *find_flag(const char *name, size_t len)
@@ -42,7 +67,7 @@ static int take_flag(int argc, char **argv, int *i, struct shim_args *a, struct 
 	const struct flag *f = find_flag(name, value ? (size_t)(value - name) : strlen(name));
 
 	if (!f)
-		return err_set(err, -ERR_INVALID, "unknown flag %s", argv[*i]);
+		return err_set(err, -ERR_INVALID, "unknown flag %s" SEE_HELP, argv[*i]);
 	if (!f->has_value) {
 		bool on = true;
 
@@ -59,14 +84,17 @@ static int take_flag(int argc, char **argv, int *i, struct shim_args *a, struct 
 
 static int check(const struct shim_args *a, struct err *err)
 {
-	if (a->info || a->version)
+	if (a->info || a->version || a->help)
 		return 0;
 	if (!a->action)
 		return err_set(err, -ERR_INVALID,
-			       "an action is needed: start or delete (containerd gives it)");
+			       "an action is needed: start or delete (containerd gives "
+			       "it)" SEE_HELP);
+	if (str_eq(a->action, "sweep"))
+		return 0;
 	if (!str_eq(a->action, "start") && !str_eq(a->action, "delete") &&
 	    !str_eq(a->action, "serve"))
-		return err_set(err, -ERR_INVALID, "unknown action %s", a->action);
+		return err_set(err, -ERR_INVALID, "unknown action %s" SEE_HELP, a->action);
 	if (str_empty(a->namespace))
 		return err_set(err, -ERR_INVALID, "shim namespace cannot be empty");
 	if (!str_id_valid(a->namespace))
@@ -90,7 +118,14 @@ int shim_args_parse(int argc, char **argv, struct shim_args *ret, struct err *er
 			return r;
 	}
 	if (i < argc)
-		a.action = argv[i];
+		a.action = argv[i++];
+	if (str_eq(a.action, "help"))
+		a.help = true;
+	if (i < argc && !a.help)
+		return err_set(err, -ERR_INVALID,
+			       "%s behind the action %s is one too many: flags stand before "
+			       "it" SEE_HELP,
+			       argv[i], a.action);
 
 	int r = check(&a, err);
 

@@ -8,7 +8,7 @@ struct err;
 
 /**
  * struct shim_args - what containerd (or a person) asks of the shim; strings are argv's own
- * @action:	"start", "delete", "serve"; NULL for none
+ * @action:	"start", "delete", "serve", "sweep"; NULL for none
  */
 struct shim_args {
 	const char *namespace;
@@ -21,6 +21,7 @@ struct shim_args {
 	bool debug;
 	bool info;
 	bool version;
+	bool help;
 };
 
 /**
@@ -28,5 +29,8 @@ struct shim_args {
  * Return: 0, or -ERR_INVALID; ids are checked, and that an action has what it needs
  */
 int shim_args_parse(int argc, char **argv, struct shim_args *ret, struct err *err);
+
+/** what -help prints */
+extern const char shim_usage[];
 
 #endif

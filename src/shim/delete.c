@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
@@ -14,12 +15,13 @@
 #include "shim/bundle.h"
 #include "shim/config.h"
 #include "shim/rundir.h"
+#include "shim/scratch.h"
 #include "task.pb-c.h"
 #include "wire/pb.h"
 
 /* containerd gives delete 5 s in all. After an ordinary end the server is on its way out: it gets
  * time to finish. */
-enum { GRACE_MS = 2000, STATUS_KILLED = 137 };
+enum { GRACE_MS = 2000, SWEEP_MS = 1000, STATUS_KILLED = 137 };
 
 static int clean(const struct shim_args *args, const char *bundle, struct err *err)
 {
@@ -39,6 +41,20 @@ static int clean(const struct shim_args *args, const char *bundle, struct err *e
 			    group, err);
 
 	return r < 0 ? r : rundir_clean(dir.path, GRACE_MS, err);
+}
+
+/* After the answer, for it is not part of what was asked for. */
+static void sweep(void)
+{
+	_cleanup_(shim_config_free) struct shim_config config;
+	struct scratch_swept swept;
+
+	shim_config_init(&config);
+	if (shim_config_host(&config, NULL) < 0)
+		return;
+	scratch_sweep_host(config.scratch_dir, time_mono() + SWEEP_MS * USEC_PER_MSEC, &swept);
+	log_init(STDERR_FILENO, LOG_INFO);
+	scratch_log(config.scratch_dir, &swept);
 }
 
 static int answer(struct err *err)
@@ -71,5 +87,10 @@ int shim_delete(const struct shim_args *args, struct err *err)
 		if (r < 0)
 			return err_wrap(err, r, "delete %s", args->id);
 	}
-	return answer(err);
+
+	int r = answer(err);
+
+	if (r == 0)
+		sweep();
+	return r;
 }

@@ -54,5 +54,5 @@ int shim_info(struct err *err)
 
 	int r = fd_write_all(STDOUT_FILENO, bytes, len);
 
-	return r < 0 ? err_sys(err, r, "answer containerd") : 0;
+	return r < 0 ? err_sys(err, r, "write to standard output") : 0;
 }

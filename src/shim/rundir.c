@@ -21,6 +21,7 @@
 #include "base/time.h"
 #include "base/uuid.h"
 #include "shim/config.h"
+#include "shim/scratch.h"
 #include "vmm/cgroup.h"
 #include "vmm/netns.h"
 
@@ -47,8 +48,10 @@ int rundir_init(struct rundir *r, const struct shim_config *config, const char *
 			       "socket directory %s is too long: 40 characters are safe",
 			       socket_dir);
 	r->key = mem_strndup(hash, KEY_LEN);
+	r->id = mem_strdup(group);
+	r->namespace = mem_strdup(namespace);
 	r->path = str_printf("%s/%s", config->run_dir, r->key);
-	r->scratch = str_printf("%s/%s", config->scratch_dir, r->key);
+	r->scratch = str_printf("%s/" SCRATCH_PREFIX "%s", config->scratch_dir, r->key);
 	r->socket = TAKE_PTR(socket);
 	return 0;
 }
@@ -56,6 +59,8 @@ int rundir_init(struct rundir *r, const struct shim_config *config, const char *
 void rundir_free(struct rundir *r)
 {
 	free(r->key);
+	free(r->id);
+	free(r->namespace);
 	free(r->path);
 	free(r->socket);
 	free(r->scratch);
@@ -69,6 +74,14 @@ static int record(const char *dir, const char *name, const char *text)
 	return file_write(path, text, strlen(text), 0600);
 }
 
+/* For people: with an end of line. */
+static int record_line(const char *dir, const char *name, const char *text)
+{
+	_cleanup_free_ char *line = str_printf("%s\n", text);
+
+	return record(dir, name, line);
+}
+
 int rundir_create(const struct rundir *r, struct err *err)
 {
 	int k = rundir_clean(r->path, 0, err);
@@ -76,6 +89,10 @@ int rundir_create(const struct rundir *r, struct err *err)
 	if (k < 0)
 		return err_wrap(err, k, "clean up after a former sandbox");
 	k = dir_make(r->path, 0700);
+	if (k >= 0)
+		k = record_line(r->path, "id", r->id);
+	if (k >= 0)
+		k = record_line(r->path, "namespace", r->namespace);
 	if (k >= 0)
 		k = record(r->path, "socket", r->socket);
 	if (k >= 0)
@@ -247,8 +264,11 @@ int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 	static const char *const daemons[] = { "qemu.pid", "vsock.pid" };
 	int first = 0;
 
+	/* Where it cannot be, it never was. */
 	if (access(path, F_OK) < 0 && errno != ENOENT)
-		return err_sys(err, -errno, "run directory %s", path);
+		return errno == ENOTDIR || errno == ELOOP || errno == ENAMETOOLONG
+			       ? 0
+			       : err_sys(err, -errno, "run directory %s", path);
 
 	/* The shim first: nothing else appears once it is gone. It may have removed everything
 	 * itself by then. */
@@ -276,12 +296,12 @@ int rundir_clean(const char *path, unsigned grace_ms, struct err *err)
 
 	if (socket && unlink(socket) < 0 && errno != ENOENT && first == 0)
 		first = err_sys(err, -errno, "remove socket %s", socket);
-	r = scratch ? dir_remove(scratch) : 0;
+	r = scratch ? scratch_remove(scratch) : 0;
 	if (r < 0 && first == 0)
 		first = err_sys(err, r, "remove scratch images %s", scratch);
 	/* The records go last, and only when nothing that they name is left. */
 	r = first == 0 ? remove_run_dir(path) : 0;
-	if (r < 0)
+	if (r < 0 && r != -EROFS)
 		first = err_sys(err, r, "remove run directory %s", path);
 	return first;
 }

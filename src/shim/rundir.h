@@ -14,6 +14,7 @@ struct shim_config;
  * instruction.
  *
  *   <run_dir>/<key>/		0700; key = the first 32 hex digits of the socket's name
+ *     id, namespace		of the sandbox, as containerd calls it: a line of text each
  *     socket			path of the ttrpc socket
  *     scratch			path of the sandbox's directory of scratch images
  *     shim.pid, qemu.pid, vsock.pid, logger-<n>.pid
@@ -30,12 +31,16 @@ struct shim_config;
 /**
  * struct rundir - names of what a sandbox owns
  * @key:	see above
+ * @id:		of the sandbox, or of the lone container
+ * @namespace:	containerd's
  * @path:	the run directory
  * @socket:	ttrpc socket
  * @scratch:	directory of scratch images
  */
 struct rundir {
 	char *key;
+	char *id;
+	char *namespace;
 	char *path;
 	char *socket;
 	char *scratch;

@@ -24,6 +24,7 @@
 #include "shim/args.h"
 #include "shim/config.h"
 #include "shim/rundir.h"
+#include "shim/scratch.h"
 #include "wire/ttrpc.h"
 
 /*
@@ -37,11 +38,13 @@ enum {
 	FLUSH_SEC = 2,
 	DRAIN_MS = 3000,
 	LINGER_MS = 200,
+	SWEEP_SEC = 1,
 	OPTIONS_MAX = 4 << 20
 };
 
 /**
  * struct serving - the process
+ * @scratch_lock: as long as it is held, the scratch images are somebody's
  * @idle_sec:	how long nobody has been connected
  */
 struct serving {
@@ -56,6 +59,7 @@ struct serving {
 	char *scratch_dir;
 	char *probe_cache;
 	char *bundle;
+	int scratch_lock;
 	unsigned idle_sec;
 };
 
@@ -105,11 +109,9 @@ static int make_directories(struct serving *s, struct err *err)
 	s->bundle = getcwd(NULL, 0);
 	if (r >= 0)
 		r = dir_make(s->work_dir, 0700);
-	if (r >= 0)
-		r = dir_make(s->scratch_dir, 0700);
 	if (r < 0)
 		return err_sys(err, r, "make the directories of %s", s->run_dir);
-	return 0;
+	return scratch_open(s->scratch_dir, &s->scratch_lock, err);
 }
 
 static const char *const level_names[] = { "trace", "debug", "info", "warn", "error" };
@@ -246,6 +248,33 @@ static void on_signal(int signo, void *arg)
 	}
 }
 
+/* ---- what others have left ---- */
+
+/**
+ * struct sweeping - a sweep on a worker
+ */
+struct sweeping {
+	const char *scratch_dir;
+	struct scratch_swept swept;
+};
+
+static int sweep(void *arg)
+{
+	struct sweeping *w = arg;
+
+	scratch_sweep_host(w->scratch_dir, time_mono() + SWEEP_SEC * USEC_PER_SEC, &w->swept);
+	return 0;
+}
+
+static CO void sweep_scratch(void *arg)
+{
+	const struct serving *s = arg;
+	struct sweeping w = { .scratch_dir = s->config.scratch_dir };
+
+	if (worker_call(sweep, &w) == 0)
+		scratch_log(w.scratch_dir, &w.swept);
+}
+
 /* ---- serving ---- */
 
 static void say_ready(void)
@@ -277,6 +306,7 @@ static int serve(struct serving *s, struct err *err)
 		return err_sys(err, r, "serve %s", s->args->socket);
 	s->idle = loop_timer_new(IDLE_CHECK_SEC * USEC_PER_SEC, on_idle_check, s);
 	say_ready();
+	co_spawn("sweep scratch_dir", sweep_scratch, s, USEC_NEVER);
 	loop_run();
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		loop_signal(signals[i], NULL, NULL);
@@ -292,6 +322,7 @@ static void serving_free(struct serving *s)
 	free(s->scratch_dir);
 	free(s->probe_cache);
 	free(s->bundle);
+	fd_close(s->scratch_lock);
 }
 
 static int prepare(struct serving *s, struct err *err)
@@ -311,7 +342,7 @@ static int prepare(struct serving *s, struct err *err)
 
 int shim_serve(const struct shim_args *args, struct err *err)
 {
-	_cleanup_(serving_free) struct serving s = { .args = args };
+	_cleanup_(serving_free) struct serving s = { .args = args, .scratch_lock = -EBADF };
 
 	fcntl(SHIM_SOCKET_FD, F_SETFD, FD_CLOEXEC);
 	fcntl(SHIM_STATUS_FD, F_SETFD, FD_CLOEXEC);
@@ -328,6 +359,7 @@ int shim_serve(const struct shim_args *args, struct err *err)
 		return r;
 	}
 	/* A clean end leaves nothing for delete. */
+	s.scratch_lock = fd_close(s.scratch_lock);
 	r = rundir_clean(s.run_dir, 0, err);
 	if (r < 0)
 		log_error("%s", err->text);

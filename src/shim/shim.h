@@ -24,6 +24,11 @@ int shim_serve(const struct shim_args *args, struct err *err);
  * the pod's VM; Return: 0 or a negative code
  */
 int shim_delete(const struct shim_args *args, struct err *err);
+/**
+ * shim_sweep() - remove scratch images that sandboxes of before a crash or a reboot have left, see
+ * shim/scratch.h; Return: 0 or a negative code
+ */
+int shim_sweep(struct err *err);
 /** shim_info() - print a RuntimeInfo; Return: 0 or a negative code */
 int shim_info(struct err *err);
 

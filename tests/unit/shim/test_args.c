@@ -54,6 +54,20 @@ START_TEST(info_and_version_need_nothing_else)
 	ck_assert(args.version);
 	ck_assert_int_eq(parse("shim -version"), 0);
 	ck_assert(args.version);
+	ck_assert_int_eq(parse("shim sweep"), 0);
+	ck_assert_str_eq(args.action, "sweep");
+}
+END_TEST
+
+static const char *const helps[] = { "shim -h", "shim --help", "shim -help", "shim help",
+				     "shim help start" };
+
+START_TEST(help_is_given_to_whoever_asks_for_it)
+{
+	ck_assert_int_eq(parse(helps[_i]), 0);
+	ck_assert(args.help);
+	ck_assert_ptr_nonnull(strstr(shim_usage, "start"));
+	ck_assert_ptr_nonnull(strstr(shim_usage, "lcow.conf(5)"));
 }
 END_TEST
 
@@ -69,7 +83,10 @@ static const struct bad {
 	{ "shim -namespace ns -id .. start", "id \"..\"" },
 	{ "shim -namespace ns -id a/b start", "a/b" },
 	{ "shim -namespace ns -id", "needs a value" },
-	{ "shim -colour red start", "unknown flag -colour" },
+	{ "shim -colour red start", "unknown flag -colour; containerd-shim-lcow-v2 --help" },
+	{ "shim", "containerd-shim-lcow-v2 --help" },
+	{ "shim -namespace ns -id c1 restart", "containerd-shim-lcow-v2 --help" },
+	{ "shim -namespace ns -id c1 start -debug", "-debug behind the action start" },
 	{ "shim -debug=perhaps start", "true or false" },
 };
 
@@ -87,6 +104,7 @@ int main(void)
 	tcase_add_test(t, what_containerd_says_is_understood);
 	tcase_add_test(t, two_dashes_and_equal_signs_are_the_same);
 	tcase_add_test(t, info_and_version_need_nothing_else);
+	tcase_add_loop_test(t, help_is_given_to_whoever_asks_for_it, 0, ARRAY_SIZE(helps));
 	tcase_add_loop_test(t, what_is_wrong_is_said, 0, ARRAY_SIZE(bad));
 	return run_case(t, "shim args");
 }

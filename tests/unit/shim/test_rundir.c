@@ -163,6 +163,46 @@ START_TEST(cleaning_ends_what_is_recorded_and_removes_it)
 }
 END_TEST
 
+static void expect_line(const char *name, const char *line)
+{
+	_cleanup_free_ char *path = str_printf("%s/%s", r.path, name), *text = NULL;
+	size_t len;
+
+	ck_assert_int_eq(file_read(path, 1000, &text, &len), 0);
+	ck_assert_str_eq(text, line);
+}
+
+START_TEST(a_run_directory_says_whose_it_is)
+{
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	expect_line("id", "c1\n");
+	expect_line("namespace", "ns\n");
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+}
+END_TEST
+
+/* Where no directory can be. */
+static const char *const impossible[] = { "/etc/passwd", "/proc/nope", "/etc/passwd/x/y" };
+
+START_TEST(scratch_that_cannot_be_there_is_no_obstacle_to_cleaning)
+{
+	free(r.scratch);
+	r.scratch = str_printf("%s/lcow-0", impossible[_i]);
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	ck_assert_int_eq(rundir_create(&r, &err), 0);
+	ck_assert_int_eq(rundir_clean(r.path, 0, &err), 0);
+	ck_assert(!exists(r.path));
+}
+END_TEST
+
+START_TEST(a_run_directory_that_cannot_be_there_is_clean)
+{
+	_cleanup_free_ char *path = str_printf("%s/0", impossible[_i]);
+
+	ck_assert_int_eq(rundir_clean(path, 0, &err), 0);
+}
+END_TEST
+
 START_TEST(another_process_with_a_recorded_pid_is_left_alone)
 {
 	_cleanup_free_ char *record = NULL, *text = NULL;
@@ -293,6 +333,11 @@ int main(void)
 	tcase_add_test(t, a_socket_path_that_is_too_long_is_refused);
 	tcase_add_test(t, logging_drivers_may_finish_and_are_asked_before_they_are_killed);
 	tcase_add_test(t, cleaning_ends_what_is_recorded_and_removes_it);
+	tcase_add_test(t, a_run_directory_says_whose_it_is);
+	tcase_add_loop_test(t, scratch_that_cannot_be_there_is_no_obstacle_to_cleaning, 0,
+			    ARRAY_SIZE(impossible));
+	tcase_add_loop_test(t, a_run_directory_that_cannot_be_there_is_clean, 0,
+			    ARRAY_SIZE(impossible));
 	tcase_add_test(t, another_process_with_a_recorded_pid_is_left_alone);
 	tcase_add_test(t, a_shim_that_ends_in_its_grace_is_not_killed);
 	tcase_add_loop_test(t, a_broken_record_harms_nobody, 0, ARRAY_SIZE(broken));
