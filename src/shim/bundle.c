@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shim/bundle.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -19,6 +20,20 @@ static struct json_object *annotations_of(const char *bundle, struct json_object
 	    json_parse(text, len, ret_spec, NULL) < 0)
 		return NULL;
 	return json_get(*ret_spec, "annotations", NULL);
+}
+
+static bool holds(const char *bundle, const char *name, mode_t type)
+{
+	_cleanup_free_ char *path = str_printf("%s/%s", bundle, name);
+	struct stat st;
+
+	return lstat(path, &st) == 0 && (type == 0 || (st.st_mode & S_IFMT) == type);
+}
+
+bool bundle_exists(const char *bundle)
+{
+	return holds(bundle, "config.json", 0) || holds(bundle, "log", S_IFIFO) ||
+	       holds(bundle, "work", S_IFLNK);
 }
 
 char *bundle_group(const char *bundle, const char *id)

@@ -5,6 +5,13 @@
 #include <stdbool.h>
 
 /**
+ * bundle_exists() - whether a directory is a bundle: config.json is in it, or what containerd has
+ * put into every one, also into those of sandboxes, which have no config.json from CRI: the fifo
+ * "log", or the link "work"
+ */
+bool bundle_exists(const char *bundle);
+
+/**
  * bundle_group() - the id of the pod that a task bundle belongs to: annotation
  * io.kubernetes.cri.sandbox-id, else @id
  *

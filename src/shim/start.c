@@ -66,6 +66,12 @@ static int read_request(struct starting *s, struct err *err)
 	s->cwd = getcwd(NULL, 0);
 	if (!s->cwd)
 		return err_sys(err, -errno, "current directory");
+	if (!bundle_exists(s->cwd))
+		return err_set(err, -ERR_INVALID,
+			       "%s is no bundle: there is neither config.json nor containerd's log "
+			       "in it. containerd runs start; to run a container, use ctr run "
+			       "--runtime io.containerd.lcow.v2",
+			       s->cwd);
 	s->group = bundle_group(s->cwd, s->args->id);
 	return shim_config_host(&s->config, err);
 }
@@ -86,14 +92,14 @@ static int name_directories(struct starting *s, struct err *err)
 	if (r < 0)
 		return err_sys(err, r, "make socket directory %s", dir);
 	r = dir_make(s->config.run_dir, 0711);
-	return r < 0 ? err_sys(err, r, "make %s", s->config.run_dir) : 0;
+	return r < 0 ? err_sys(err, r, "run_dir: make %s", s->config.run_dir) : 0;
 }
 
 static int take_lock(struct starting *s, struct err *err)
 {
 	s->lock = open(s->config.run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->lock < 0 || flock(s->lock, LOCK_EX) < 0)
-		return err_sys(err, -errno, "lock %s", s->config.run_dir);
+		return err_sys(err, -errno, "run_dir: lock %s", s->config.run_dir);
 	return 0;
 }
 

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/str.h"
@@ -80,6 +82,26 @@ START_TEST(a_bundle_that_is_gone_is_nobodys_member)
 }
 END_TEST
 
+START_TEST(a_bundle_has_a_config_or_what_containerd_puts_into_every_one)
+{
+	_cleanup_free_ char *log = str_printf("%s/log", dir), *work = str_printf("%s/work", dir);
+
+	ck_assert(!bundle_exists(dir));
+	/* A log, but not containerd's. */
+	put("log", "");
+	ck_assert(!bundle_exists(dir));
+	ck_assert_int_eq(unlink(log), 0);
+	ck_assert_int_eq(mkfifo(log, 0700), 0);
+	ck_assert(bundle_exists(dir));
+	ck_assert_int_eq(unlink(log), 0);
+	ck_assert_int_eq(symlink("/nonexistent", work), 0);
+	ck_assert(bundle_exists(dir));
+	ck_assert_int_eq(unlink(work), 0);
+	put("config.json", "{}");
+	ck_assert(bundle_exists(dir));
+}
+END_TEST
+
 int main(void)
 {
 	TCase *t = tcase_create("bundle");
@@ -89,5 +111,6 @@ int main(void)
 			    ARRAY_SIZE(rows));
 	tcase_add_test(t, the_file_sandbox_marks_a_member);
 	tcase_add_test(t, a_bundle_that_is_gone_is_nobodys_member);
+	tcase_add_test(t, a_bundle_has_a_config_or_what_containerd_puts_into_every_one);
 	return run_case(t, "shim bundle");
 }
