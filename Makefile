@@ -4,13 +4,12 @@
 BUILD := build
 PREFIX := /usr
 MESON := meson setup --prefix $(PREFIX) --sysconfdir /etc
-DEPS := $(shell sed 's/\#.*//' packaging/deps)
 UVM := $(BUILD)/uvm
 
-.PHONY: help deps build uvm demo check bench soak install format clean
+.PHONY: help deps deps-check build uvm demo check bench soak install format clean
 
 help:
-	@echo 'make deps      install the Debian packages of packaging/deps (root)'
+	@echo 'make deps      install the Debian packages that the demo needs, "make deps-check" those of the tests too (root)'
 	@echo 'make build     build shim and guest agent in $(BUILD)/'
 	@echo 'make uvm       make the boot files of the VM in $(UVM)/'
 	@echo 'make demo      all of the above, then a container in a VM under a containerd of its own (root)'
@@ -21,16 +20,11 @@ help:
 	@echo 'make format    let clang-format have its way'
 	@echo 'make clean     remove what was built'
 
-# apt is asked only when something is missing, and updated only then.
 deps:
-	@missing=; for p in $(DEPS); do \
-		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; \
-	done; \
-	lists=$$(ls /var/lib/apt/lists 2>/dev/null | grep -c _Packages); \
-	if [ -n "$$missing" ] || [ "$$lists" -eq 0 ]; then apt-get update -q; fi && \
-	if [ -n "$$missing" ]; then \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
-	fi
+	packaging/install-deps demo
+
+deps-check:
+	packaging/install-deps demo check
 
 $(BUILD)/build.ninja:
 	$(MESON) $(BUILD)
@@ -45,14 +39,14 @@ demo: deps
 	$(MAKE) uvm
 	tests/integration/demo
 
-check: deps
+check: deps-check
 	tests/check
 
-bench: deps
+bench: deps-check
 	$(MAKE) uvm
 	tests/bench/bench
 
-soak: deps
+soak: deps-check
 	$(MAKE) uvm
 	tests/bench/soak
 

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from . import debs, image, settings
+from . import debs, image, settings, tools
 from .tasks import Tasks
 
 # The 1.x line reads version 2, the 2.x line version 3; plugins that have gone are not missed.
@@ -25,14 +25,14 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 [plugins."io.containerd.internal.v1.opt"]
   path = "{dir}/opt"
 '''
-# Where each version is had from: Debian 12's own is installed, those of newer suites run unpacked (debs.py).
-DEBS = {'1.6': None, '1.7': debs.Deb('containerd', 'trixie'), '2.1': debs.Deb('containerd', 'forky')}
+DEBS = tools.CONTAINERDS
 
 
 def programs(version):
-    """The directory of containerd and ctr; None for those in PATH. Skips the test when they are not to be had."""
-    deb = DEBS[version]
-    return deb and os.path.join(debs.unpacked(deb), 'usr', 'bin')
+    """The directory of containerd and ctr. Skips the test when they are not to be had."""
+    if tools.containerd() == version:
+        return settings.TOOLS
+    return os.path.join(debs.unpacked(DEBS[version]), 'usr', 'bin')
 
 
 class LcowConfig:
@@ -88,8 +88,7 @@ class Containerd:
            'io.containerd.internal.v1.tracing', 'io.containerd.nri.v1.nri')
 
     def __init__(self, directory, version='1.6', namespace='default', level='info'):
-        folder = programs(version)
-        self.programs = {name: os.path.join(folder, name) if folder else name for name in ('containerd', 'ctr')}
+        self.programs = {name: os.path.join(programs(version), name) for name in ('containerd', 'ctr')}
         os.makedirs(directory)
         os.makedirs('/run/containerd', exist_ok=True)
         self.dir = directory

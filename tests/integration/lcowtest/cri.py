@@ -88,7 +88,7 @@ CONFIG_1 = '''
   disable_tcp_service = true
   stream_server_address = "127.0.0.1"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{cni}"
     conf_dir = "{dir}/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "pod"
@@ -105,7 +105,7 @@ CONFIG_2 = '''
   restrict_oom_score_adj = true
   disable_apparmor = true
   [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["/usr/lib/cni"]
+    bin_dirs = ["{cni}"]
     conf_dir = "{dir}/cni"
   [plugins."io.containerd.cri.v1.runtime".containerd]
     default_runtime_name = "pod"
@@ -154,7 +154,7 @@ class CriContainerd(Containerd):
         with open(self.dir + '/cni/10-net.conflist', 'w') as f:
             json.dump({'cniVersion': '1.0.0', 'name': 'lcownet', 'plugins': [bridge]}, f)
         make_bridge()
-        return self.more.format(dir=self.dir, runtime=settings.RUNTIME, pause=PAUSE)
+        return self.more.format(dir=self.dir, cni=settings.TOOLS + '/cni', runtime=settings.RUNTIME, pause=PAUSE)
 
     def images(self):
         yield image.NAME, ['sh']

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs from Debian packages of other suites than this machine's: unpacked below the build directory, never installed.
+"""Programs from Debian packages, of this machine's suite or of others: unpacked below the build directory, never installed.
 
 Tests have no network (ns.py), so the runner fetches before it enters the namespaces: a class or a module of tests says what
 it uses, DEBS = [debs.Deb('package', 'suite')], and its tests take unpacked().
@@ -16,7 +16,7 @@ from . import settings
 
 Deb = collections.namedtuple('Deb', 'package suite')
 
-CACHE = os.path.join(settings.BUILD, 'cache', 'debs')
+CACHE = os.path.join(settings.CACHE, 'debs')
 _REASON = '.missing'
 # A registry that hangs must not hang the tests.
 _LIMIT = 300
@@ -27,7 +27,8 @@ class Missing(Exception):
     """Why a package cannot be had."""
 
 
-def _folder(deb):
+def folder(deb):
+    """Where a package is, or would be, unpacked."""
     return os.path.join(CACHE, deb.suite, deb.package)
 
 
@@ -44,7 +45,8 @@ def _run(*command, **options):
     return done.stdout
 
 
-def _codename():
+def own_suite():
+    """The name of this machine's Debian."""
     with open('/etc/os-release') as f:
         return dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', f.read(), re.M)).get('VERSION_CODENAME', '')
 
@@ -56,10 +58,10 @@ def _sources(suite):
     for line in _run('apt-get', 'indextargets', '--format', '$(RELEASE)|$(REPO_URI)|$(COMPONENT)',
                      'Created-By: Packages').splitlines():
         release, uri, component = line.split('|')
-        if release == _codename():
+        if release == own_suite():
             lines.add('deb %s%s %s %s\n' % (signed, uri, suite, component))
     if not lines:
-        raise Missing('apt has no source of %s, whose name could be changed to %s' % (_codename() or 'a suite', suite))
+        raise Missing('apt has no source of %s, whose name could be changed to %s' % (own_suite() or 'a suite', suite))
     return ''.join(sorted(lines))
 
 
@@ -86,16 +88,29 @@ def _apt(suite):
     return apt
 
 
-def _fetch(deb):
-    top = _folder(deb)
-    apt = _apt(deb.suite)
-    with tempfile.TemporaryDirectory(prefix=deb.package + '.', dir=os.path.dirname(top)) as new:
+def _download(deb, into):
+    """Have the package's file in a directory."""
+    if deb.suite == own_suite():
+        # As apt would install it; "make deps" has seen to its lists.
         try:
-            _run(*apt, 'download', deb.package, cwd=new)
+            _run('apt-get', '-q', '-o', 'APT::Sandbox::User=root', 'download', '%s/%s' % deb, cwd=into)
+            return
         except Missing:
-            # Lists of another day may name a version that is gone, or not know the package yet.
-            os.unlink(os.path.join(CACHE, deb.suite, '.apt', 'sources.list'))
-            _run(*_apt(deb.suite), 'download', deb.package, cwd=new)
+            pass
+    try:
+        _run(*_apt(deb.suite), 'download', deb.package, cwd=into)
+    except Missing:
+        # Lists of another day may name a version that is gone, or not know the package yet.
+        sources = os.path.join(CACHE, deb.suite, '.apt', 'sources.list')
+        if os.path.exists(sources):
+            os.unlink(sources)
+        _run(*_apt(deb.suite), 'download', deb.package, cwd=into)
+
+
+def _fetch(deb):
+    top = folder(deb)
+    with tempfile.TemporaryDirectory(prefix=deb.package + '.', dir=os.path.dirname(top)) as new:
+        _download(deb, new)
         [file] = os.listdir(new)
         _run('dpkg-deb', '--extract', os.path.join(new, file), new + '/root')
         os.rename(new + '/root', top)
@@ -103,23 +118,25 @@ def _fetch(deb):
 
 def fetch(deb):
     """Have a package in the cache, or the reason why not; to be called where there is a network."""
-    top = _folder(deb)
-    reason = top + _REASON
+    top = folder(deb)
+    missing = top + _REASON
     if os.path.isdir(top):
         return
     print('fetching %s of %s' % deb, flush=True)
     os.makedirs(os.path.dirname(top), exist_ok=True)
     try:
         _fetch(deb)
-        if os.path.exists(reason):
-            os.unlink(reason)
+        if os.path.exists(missing):
+            os.unlink(missing)
     except Missing as e:
-        with open(reason, 'w') as f:
+        with open(missing, 'w') as f:
             f.write(str(e))
 
 
 def fetch_for(tests):
     """What these tests use."""
+    from . import tools    # which is made of what is here
+    tools.fetch_for_tests()
     wanted = []
     for test in tests:
         module = sys.modules[type(test).__module__]
@@ -128,13 +145,19 @@ def fetch_for(tests):
         fetch(deb)
 
 
+def reason(deb):
+    """Why a package is not there; None when it is."""
+    if os.path.isdir(folder(deb)):
+        return None
+    try:
+        with open(folder(deb) + _REASON) as f:
+            return f.read()
+    except FileNotFoundError:
+        return 'nobody has fetched it: is it in DEBS?'
+
+
 def unpacked(deb):
     """The directory that holds the package's files; skips the test when it could not be fetched."""
-    top = _folder(deb)
-    if os.path.isdir(top):
-        return top
-    reason = 'nobody has fetched it: is it in DEBS?'
-    if os.path.exists(top + _REASON):
-        with open(top + _REASON) as f:
-            reason = f.read()
-    raise unittest.SkipTest('no package %s of %s: %s' % (*deb, reason))
+    if reason(deb):
+        raise unittest.SkipTest('no package %s of %s: %s' % (*deb, reason(deb)))
+    return folder(deb)

@@ -10,8 +10,10 @@ import subprocess
 import tarfile
 import tempfile
 
+from . import settings
+
 NAME = 'docker.io/library/busybox:latest'
-BUSYBOX = '/bin/busybox'
+BUSYBOX = os.path.join(settings.TOOLS, 'busybox')
 ENV = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin']
 _DIRS = ['bin', 'dev', 'etc', 'proc', 'root', 'run', 'sys', 'tmp', 'usr', 'usr/bin', 'var']
 _FILES = {

@@ -18,12 +18,15 @@ PIECE_LIMIT = 600 * SLOW
 # Tests wait as much as they work, so more run at a time than there are CPUs.
 JOBS = int(os.environ.get('LCOW_JOBS', '0')) or 2 * (os.cpu_count() or 1)
 
-_SBIN = ':/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin'
+# What is fetched does for every build; links to what tools.py has found or fetched.
+CACHE = os.path.join(TOP, 'build', 'cache')
+TOOLS = os.path.join(CACHE, 'tools')
+SBIN = '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin'
 
 
 def path():
     """PATH of containerd: the shim of the build first."""
-    return ':'.join([os.path.join(BUILD, 'src', 'shim'), BUILD]) + _SBIN
+    return ':'.join([os.path.join(BUILD, 'src', 'shim'), BUILD, TOOLS, SBIN])
 
 
 def shim_binary(runtime=RUNTIME):
