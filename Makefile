@@ -3,10 +3,13 @@
 
 BUILD := build
 PREFIX := /usr
-MESON := meson setup --prefix $(PREFIX) --sysconfdir /etc
+SYSCONFDIR := $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 UVM := $(BUILD)/uvm
+# Tests are built where their library is.
+TESTS := $(if $(shell pkg-config --exists check 2>/dev/null && echo yes),enabled,auto)
+CONFIGURE = packaging/configure $(BUILD) '-Dprefix=$(PREFIX)' '-Dsysconfdir=$(SYSCONFDIR)' -Dtests=$(TESTS)
 
-.PHONY: help deps deps-check build uvm demo check bench soak install format clean
+.PHONY: help deps deps-check build uvm demo check bench soak install uninstall format clean
 
 help:
 	@echo 'make deps      install the Debian packages that the demo needs, "make deps-check" those of the tests too (root)'
@@ -14,9 +17,9 @@ help:
 	@echo 'make uvm       make the boot files of the VM in $(UVM)/'
 	@echo 'make demo      all of the above, then a container in a VM under a containerd of its own (root)'
 	@echo 'make check     all of the above, then every test; the last line tells how it went (root)'
-	@echo 'make bench     all of the above, then measure (root)'
+	@echo 'make bench     build, then measure; PART="starts disks" only these (root)'
 	@echo 'make soak      2,000 execs and 200 containers in one VM: nothing may grow (root)'
-	@echo 'make install   install to $(PREFIX) and /etc/lcow (root)'
+	@echo 'make install   install to $(PREFIX) and $(SYSCONFDIR)/lcow, "make uninstall" removes it (root)'
 	@echo 'make format    let clang-format have its way'
 	@echo 'make clean     remove what was built'
 
@@ -26,10 +29,8 @@ deps:
 deps-check:
 	packaging/install-deps demo check
 
-$(BUILD)/build.ninja:
-	$(MESON) $(BUILD)
-
-build: $(BUILD)/build.ninja
+build:
+	$(CONFIGURE)
 	ninja -C $(BUILD)
 
 uvm: build
@@ -44,18 +45,17 @@ check: deps-check
 
 bench: deps-check
 	$(MAKE) uvm
-	tests/bench/bench
+	tests/bench/bench $(PART)
 
 soak: deps-check
 	$(MAKE) uvm
 	tests/bench/soak
 
 install: uvm
-	$(MESON) --reconfigure $(BUILD)
-	meson install -C $(BUILD)
-	install -d $(DESTDIR)$(PREFIX)/lib/lcow/uvm $(DESTDIR)/etc/lcow
-	install -m 644 $(UVM)/* $(DESTDIR)$(PREFIX)/lib/lcow/uvm/
-	test -e $(DESTDIR)/etc/lcow/lcow.conf || install -m 644 packaging/lcow.conf $(DESTDIR)/etc/lcow/lcow.conf
+	packaging/install $(BUILD) $(UVM) '$(DESTDIR)'
+
+uninstall:
+	packaging/install --remove '$(PREFIX)' '$(DESTDIR)'
 
 format:
 	find src tests -name '*.[ch]' -exec clang-format -i {} +

@@ -27,14 +27,14 @@ enum { CONFIG_MAX = 64 << 10 };
  */
 enum { DEFAULT_CPUS_MAX = 32, DEFAULT_MEMORY_MAX_MB = 512 << 10 };
 
-static const char host_path[] = "/etc/lcow/lcow.conf";
+static const char host_path[] = LCOW_CONFIG_FILE;
 
 void shim_config_init(struct shim_config *c)
 {
 	*c = (struct shim_config){
 		.run_dir = mem_strdup("/run/lcow"),
 		.scratch_dir = mem_strdup("/var/lib/lcow"),
-		.boot_files = mem_strdup("/usr/lib/lcow/uvm"),
+		.boot_files = mem_strdup(LCOW_BOOT_FILES),
 		.qemu = mem_strdup("qemu-system-x86_64"),
 		.vhost_device_vsock = mem_strdup("vhost-device-vsock"),
 		.log_level = LOG_INFO,

@@ -15,14 +15,14 @@ struct err;
 /**
  * struct shim_config - lcow.conf(5): section [lcow]; the defaults are in shim_config_init()
  *
- * The host's file is $LCOW_CONFIG, or /etc/lcow/lcow.conf, or nothing. A file or text named by
- * runtime options is read over it and may set anything but @run_dir and @scratch_dir, which start
- * and delete must agree on, and @emulated_devices.
+ * The host's file is $LCOW_CONFIG, or lcow/lcow.conf in sysconfdir (/etc), or nothing. A file or
+ * text named by runtime options is read over it and may set anything but @run_dir and @scratch_dir,
+ * which start and delete must agree on, and @emulated_devices.
  */
 struct shim_config {
 	char *run_dir; /* "/run/lcow": a sandbox's run directory lies below */
 	char *scratch_dir; /* "/var/lib/lcow": likewise for scratch images; on disk */
-	char *boot_files; /* "/usr/lib/lcow/uvm" */
+	char *boot_files; /* lib/lcow/uvm in prefix (/usr) */
 	char *qemu; /* "qemu-system-x86_64" */
 	char *vhost_device_vsock; /* "vhost-device-vsock" */
 	char *kernel_args; /* more kernel arguments, NULL for none */
