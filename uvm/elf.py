@@ -8,22 +8,30 @@ Format: System V ABI, "Object Files" and "Dynamic Linking"; little endian, 64 bi
 import struct
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
-DT_NEEDED, DT_STRTAB = 1, 5
-SHT_NOBITS = 8
+DT_NULL, DT_NEEDED, DT_STRTAB, DT_SYMTAB = 0, 1, 5, 6
+DT_VERSYM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
+SHT_NOBITS, SHT_DYNSYM = 8, 11
+STB_WEAK, VER_NDX_GLOBAL = 2, 1
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 PHDR = struct.Struct("<IIQQQQQQ")
 SHDR = struct.Struct("<IIQQQQIIQQ")
+DYN = struct.Struct("<QQ")
+SYM = struct.Struct("<IBBHQQ")
+VERNEED = struct.Struct("<HHIII")
+VERNAUX = struct.Struct("<IHHII")
 
 
 class Elf:
     def __init__(self, data):
-        if data[:6] != b"\x7fELF\x02\x01":
+        if data[:6] != b"\x7fELF\x02\x01" or len(data) < EHDR.size:
             raise ValueError("not a little endian ELF64 file")
         self.data = data
         self.header = EHDR.unpack_from(data)
         phoff, shoff = self.header[5], self.header[6]
         phnum, shnum = self.header[10], self.header[12]
+        if max(phoff + phnum * PHDR.size, shoff + shnum * SHDR.size) > len(data):
+            raise ValueError("an ELF64 file that is cut off")
         self.segments = [PHDR.unpack_from(data, phoff + i * PHDR.size) for i in range(phnum)]
         self.sections = [SHDR.unpack_from(data, shoff + i * SHDR.size) for i in range(shnum)]
 
@@ -47,12 +55,15 @@ class Elf:
 
     def needed(self):
         """The libraries (sonames) that the dynamic linker will look for."""
-        dynamic = list(struct.iter_unpack("<QQ", self.segment(PT_DYNAMIC)))
-        strings = [self._offset(value) for tag, value in dynamic if tag == DT_STRTAB]
-        offsets = [strings[0] + value for tag, value in dynamic if tag == DT_NEEDED]
+        strings = [self.offset(value) for tag, value in self.dynamic() if tag == DT_STRTAB]
+        offsets = [strings[0] + value for tag, value in self.dynamic() if tag == DT_NEEDED]
         return [_string(self.data, offset) for offset in offsets]
 
-    def _offset(self, address):
+    def dynamic(self):
+        """What the dynamic linker is told: pairs of tag and value."""
+        return list(DYN.iter_unpack(self.segment(PT_DYNAMIC)))
+
+    def offset(self, address):
         for p_type, _, offset, vaddr, _, filesz, _, _ in self.segments:
             if p_type == PT_LOAD and vaddr <= address < vaddr + filesz:
                 return offset + address - vaddr
@@ -61,6 +72,57 @@ class Elf:
 
 def _string(data, offset):
     return data[offset : data.index(b"\0", offset)].decode()
+
+
+def stripped(data):
+    """A program without what is not loaded: sections, symbols, what debuggers read."""
+    elf = Elf(data)
+    end = max(offset + filesz for _, _, offset, _, _, filesz, _, _ in elf.segments)
+    fields = list(elf.header)
+    fields[6] = fields[12] = fields[13] = 0
+    return EHDR.pack(*fields) + data[EHDR.size : end]
+
+
+def without_library(data, name):
+    """A program that does not ask for a library of which it calls nothing in our use.
+
+    The functions become weak, so that the dynamic linker takes it that they are missing; calling
+    one would be a call of address 0. Their versions go, as those are looked for in the library.
+    """
+    elf, out = Elf(data), bytearray(data)
+    tags = dict(elf.dynamic())
+    strings = elf.offset(tags[DT_STRTAB])
+    dynamic = [(tag, value) for tag, value in elf.dynamic()
+               if tag != DT_NEEDED or _string(data, strings + value) != name]
+    versions, at = set(), elf.offset(tags[DT_VERNEED])
+    kept = []
+    for _ in range(tags[DT_VERNEEDNUM]):
+        _, count, file, aux, step = VERNEED.unpack_from(data, at)
+        if _string(data, strings + file) != name:
+            kept.append(at)
+        else:
+            place = at + aux
+            for _ in range(count):
+                _, _, index, _, following = VERNAUX.unpack_from(data, place)
+                versions.add(index)
+                place += following
+        at += step
+    for here, following in zip(kept, [*kept[1:], None]):
+        struct.pack_into("<I", out, here + 12, following - here if following else 0)
+    first = tags[DT_VERNEED] + kept[0] - elf.offset(tags[DT_VERNEED])
+    changed = {DT_VERNEED: first, DT_VERNEEDNUM: len(kept)}
+    dynamic = [(tag, changed.get(tag, value)) for tag, value in dynamic]
+    dynamic += [(DT_NULL, 0)] * (len(elf.dynamic()) - len(dynamic))
+    (start,) = [offset for kind, _, offset, *_ in elf.segments if kind == PT_DYNAMIC]
+    for i, pair in enumerate(dynamic):
+        DYN.pack_into(out, start + i * DYN.size, *pair)
+    (symbols,) = [section[5] // SYM.size for section in elf.sections if section[1] == SHT_DYNSYM]
+    for i in range(symbols):
+        version, symbol = elf.offset(tags[DT_VERSYM]) + 2 * i, elf.offset(tags[DT_SYMTAB]) + i * SYM.size
+        if struct.unpack_from("<H", data, version)[0] & 0x7FFF in versions:
+            struct.pack_into("<H", out, version, VER_NDX_GLOBAL)
+            out[symbol + 4] = STB_WEAK << 4 | out[symbol + 4] & 15
+    return bytes(out)
 
 
 def without_section(data, name):

@@ -52,21 +52,28 @@ def kernel(meta):
     return [image] + [p for p in parts if re.match(r"linux-(modules|binary)-\d", p)]
 
 
+def _apt(*words, **options):
+    """Run apt-get, which tells its reasons itself; its output."""
+    # The cache need not be readable for apt's own user.
+    command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", *words]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, **options)
+    if run.returncode:
+        raise SystemExit("apt-get could not fetch packages: is apt-get update needed, or a network?")
+    return run.stdout
+
+
 def fetch(names, cache):
     """Have the packages in the cache, as in apt's index; returns paths in order of name."""
     os.makedirs(cache, exist_ok=True)
-    # The cache need not be readable for apt's own user.
-    apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"]
     # In a directory without packages, as apt does not list what lies in the current one.
-    listing = subprocess.run([*apt, "--print-uris", *names], cwd="/", stdout=subprocess.PIPE,
-                             text=True, check=True)
+    listing = _apt("download", "--print-uris", *names, cwd="/")
     files = {}
-    for line in listing.stdout.splitlines():
+    for line in listing.splitlines():
         _, file, _, digest = (shlex.split(line) + [""])[:4]
         files[file.split("_")[0]] = (os.path.join(cache, file), digest)
     absent = sorted(name for name, (path, digest) in files.items() if not _intact(path, digest))
     if absent:
-        subprocess.run([*apt, *absent], cwd=cache, stdout=subprocess.DEVNULL, check=True)
+        _apt("download", *absent, cwd=cache)
     for name in names:
         if name not in files or not _intact(*files[name]):
             raise SystemExit(f"{name}: could not be fetched, or differs from apt's index")
