@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import unittest
 
-from lcowtest import case, settings
+from lcowtest import case, image, settings
+from lcowtest.containerd import DEBS as VERSIONS
 from lcowtest.containerd import Containerd
+from lcowtest.cri import Cri, CriContainerd, Pod, make_bridge
 
 # Of what was compiled nearly all does for another PREFIX, so a copy is configured anew instead of compiling everything.
 COPY = os.path.join(settings.TOP, 'build-install')
@@ -36,21 +38,50 @@ def below(top):
     return sorted(os.path.relpath(os.path.join(path, name), top) for path, folders, files in os.walk(top) for name in (*folders, *files))
 
 
-class Unconfigured(Containerd):
-    """A daemon in whose environment nothing tells the shim where its configuration is."""
+class Elsewhere:
+    """A daemon in whose environment nothing tells where the shim and its configuration are."""
 
     def prepare(self):
         del self.env['LCOW_CONFIG']
-        return ''
+        self.env['PATH'] = settings.TOOLS + ':' + settings.SBIN
+        return super().prepare()
+
+
+class CtrElsewhere(Elsewhere, Containerd):
+    pass
+
+
+class CriElsewhere(Elsewhere, CriContainerd):
+    """It has the shim's path from its configuration."""
+
+    shim = None
+
+    def prepare(self):
+        kind = 'runtime_type = "%s"' % settings.RUNTIME
+        # The 1.6 line reads runtime_path, and looks in PATH all the same.
+        path = 'runtime_type = "%s"' % self.shim if self.version == '1.6' else '%s\nruntime_path = "%s"' % (kind, self.shim)
+        return super().prepare().replace(kind, path)
+
+    def __init__(self, directory, version):
+        self.version = version
+        super().__init__(directory, version)
 
 
 @unittest.skipUnless(settings.IS_LCOW, 'only lcow is installed')
 class Install(case.Case):
+    DEBS = [deb for deb in (VERSIONS['1.7'],) if deb]
+    together = True    # they share the copy
+
+    def prepare(self):
+        make_bridge()
+
     @classmethod
     def setUpClass(cls):
         if option('b_sanitize') != 'none':
             raise unittest.SkipTest('a build with sanitizers is not installed')
         cls.prefix = os.environ['LCOWTEST_DIR'] + '/prefix'
+        cls.conf = cls.prefix + '/etc/lcow/lcow.conf'
+        CriElsewhere.shim = cls.shim = cls.prefix + '/bin/containerd-shim-lcow-v2'
         for path in (COPY, cls.prefix):
             shutil.rmtree(path, ignore_errors=True)
             cls.addClassCleanup(shutil.rmtree, path, ignore_errors=True)
@@ -60,21 +91,20 @@ class Install(case.Case):
         subprocess.run(['packaging/configure', COPY, '-Dwerror=%s' % str(option('werror')).lower(), '-Dtests=disabled'], cwd=settings.TOP,
                        check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
-    def test_an_installation_works_where_it_is_and_goes_without_a_trace(self):
-        make('install', self.prefix)
-        conf = self.prefix + '/etc/lcow/lcow.conf'
-        with open(conf) as f:
-            text = f.read()
-        self.assertIn('#boot_files = %s/lib/lcow/uvm\n' % self.prefix, text)
-        cd = Unconfigured(self.prefix + '-containerd')
+    def daemon(self, kind, *args):
+        """One that knows the shim of PREFIX by its path only; its directories stand in the configuration there."""
+        cd = kind('-'.join((self.prefix, kind.__name__, *args)), *args)
         self.addCleanup(shutil.rmtree, cd.dir)
         self.addCleanup(cd.close)
-        with open(conf, 'a') as f:
-            f.write('run_dir = %s\nscratch_dir = %s\nmemory = 256M\n' % (cd.lcow.run_dir, cd.lcow.scratch_dir))
-        runtime = self.prefix + '/bin/containerd-shim-lcow-v2'
+        with open(self.conf, 'w') as f:
+            f.write('[lcow]\nrun_dir = %s\nscratch_dir = %s\nmemory = 256M\n' % (cd.lcow.run_dir, cd.lcow.scratch_dir))
+        return cd
+
+    def runs_by_its_path(self):
+        cd = self.daemon(CtrElsewhere)
 
         def run():
-            return cd.ctr(*cd.run_args('--rm', runtime=runtime), 'docker.io/library/busybox:latest', 'installed', 'cat', '/proc/version')
+            return cd.ctr(*cd.run_args('--rm', runtime=self.shim), image.NAME, 'installed', 'cat', '/proc/version')
         result = run()
         self.assertEqual(result.code, 0, '%r\n%s' % (result, cd.log()[-3000:]))
         with open('/proc/version') as f:
@@ -84,7 +114,28 @@ class Install(case.Case):
         self.assertNotEqual(result.code, 0)
         self.assertIn(self.prefix + '/lib/lcow/uvm', result.err)
         os.rename(self.prefix + '/away', self.prefix + '/lib/lcow/uvm')
-        with open(conf, 'w') as f:
+
+    def runs_in_pods(self, version):
+        cri = Cri(self.daemon(CriElsewhere, version), 'pod')
+        self.addCleanup(cri.close)
+        pod = Pod(cri, 'installed')
+        try:
+            code, out, _ = pod.run().start('c').exec('cat', '/proc/version')
+        finally:
+            pod.remove()
+        with open('/proc/version') as f:
+            self.assertNotEqual(out, f.read())
+        self.assertEqual(code, 0)
+
+    def test_an_installation_works_where_it_is_and_goes_without_a_trace(self):
+        make('install', self.prefix)
+        with open(self.conf) as f:
+            text = f.read()
+        self.assertIn('#boot_files = %s/lib/lcow/uvm\n' % self.prefix, text)
+        self.runs_by_its_path()
+        self.runs_in_pods('1.6')
+        self.runs_in_pods('1.7')
+        with open(self.conf, 'w') as f:
             f.write(text)
         make('uninstall', self.prefix)
         self.assertFalse(os.path.exists(self.prefix), below(self.prefix))

@@ -97,11 +97,11 @@ class ReadmeContainerd(CriContainerd):
         text = put(text, 'plugins."%s"' % CRI_1, **server)
         if 'version = 2\n' in text:
             text = put(text, 'plugins."%s"' % CRI_1, **node, **server, sandbox_image='"%s"' % PAUSE)
-            text = put(text, 'plugins."%s".cni' % CRI_1, **cni, bin_dir='"/usr/lib/cni"')
+            text = put(text, 'plugins."%s".cni' % CRI_1, **cni, bin_dir='"%s/cni"' % settings.TOOLS)
         else:
             text = put(text, 'plugins."io.containerd.cri.v1.images".pinned_images', sandbox='"%s"' % PAUSE)
             text = put(text, 'plugins."%s"' % CRI_2, **node)
-            text = put(text, 'plugins."%s".cni' % CRI_2, **cni, bin_dirs='["/usr/lib/cni"]')
+            text = put(text, 'plugins."%s".cni' % CRI_2, **cni, bin_dirs='["%s/cni"]' % settings.TOOLS)
         return appended(text, self.sandboxer)
 
 
