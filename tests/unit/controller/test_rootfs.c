@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/rootfs.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 
