@@ -12,7 +12,9 @@
 
 /*
  * A text is checked against RFC 8259 and our limits before json-c sees it: json-c takes NaN,
- * comments and single quotes, cuts keys at a NUL, and says little about where it failed.
+ * comments and single quotes, cuts keys at a NUL, and says little about where it failed. It is not
+ * asked to be strict as well: what that means differs between its versions, and that of 0.18
+ * refuses every string with a byte from 0x80 on.
  */
 
 /**
@@ -304,7 +306,6 @@ int json_parse(const char *text, size_t len, struct json_object **ret, struct er
 	tok = json_tokener_new_ex(JSON_DEPTH_MAX + 1);
 	if (!tok)
 		return err_sys(err, -ENOMEM, "parse JSON");
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	o = json_tokener_parse_ex(tok, text + start, (int)(len - start));
 	e = json_tokener_get_error(tok);
 	if (e == json_tokener_continue) { /* a bare number has no end of its own */

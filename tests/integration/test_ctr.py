@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people do with ctr: run, exec, kill, remove, restart of containerd."""
+import json
 import os
 import subprocess
 import time
 import zlib
 
-from lcowtest import cgroups, image, proc, settings
+from lcowtest import cgroups, image, proc, settings, ttrpc
 from lcowtest.case import CtrCase, only_lcow
+from lcowtest.direct import Stream
 
 BURST = b'0123456789abcde\n' * (8 << 16)    # 8 MiB
 
@@ -126,6 +128,40 @@ class Detached(CtrCase):
         self.assertRegex(self.cd.ctr('task', 'ls').out, r'%s +\d+ +RUNNING' % name)
         result = self.check(self.cd.ctr('task', 'exec', '--exec-id', 'e1', name, 'echo', 'still here'))
         self.assertEqual(result.out, 'still here\n')
+
+
+class Text(CtrCase):
+    """Text of any language: UTF-8 of two, three and four bytes, and a character that is made of two."""
+
+    WORDS = ('é', 'grüße', 'Ω', '日本語', '😀', 'e\u0301', '\x7f\u0080', '\ufffd')
+
+    def annotations(self, name):
+        """Those of a container as the guest's runtime has them."""
+        with open(self.cd.bundle(name) + '/address') as f:
+            client = ttrpc.Client(f.read().strip(), self.cd.namespace)
+        self.addCleanup(client.close)
+        fifo = os.path.join(self.cd.dir, name + '.state')
+        stream = Stream(fifo)
+        self.addCleanup(stream.close)
+        args = ['crun', '--root', '/run/crun', 'state', name]
+        self.assertEqual(client.diag('DiagExecInHost', args=args, stdout=fifo), {'exit_code': 0})
+        return json.loads(stream.finish())['annotations']
+
+    def test_arguments_of_run_are_printed_byte_by_byte(self):
+        result = self.check(self.cd.run(self.new_id(), 'echo', *self.WORDS))
+        self.assertEqual(result.out_bytes, ' '.join(self.WORDS).encode() + b'\n')
+
+    @only_lcow('another guest has no such look inside')
+    def test_environment_annotations_and_execs_have_it_too(self):
+        greeting, who = 'GREETING=' + self.WORDS[1], 'Zoë ' + ''.join(self.WORDS)
+        name = self.detached('sh', '-c', 'sleep 1000', *self.WORDS,
+                             options=('--env', greeting, '--annotation', 'who=' + who))
+        result = self.check(self.cd.ctr('task', 'exec', '--exec-id', 'e1', name, 'cat', '/proc/1/environ'))
+        self.assertIn(greeting.encode(), result.out_bytes.split(b'\0'))
+        script = 'printf "%s|" "$@" "$GREETING"'
+        result = self.check(self.cd.ctr('task', 'exec', '--exec-id', 'e2', name, 'sh', '-c', script, 'sh', *self.WORDS))
+        self.assertEqual(result.out_bytes, ''.join(word + '|' for word in (*self.WORDS, self.WORDS[1])).encode())
+        self.assertEqual(self.annotations(name)['who'], who)
 
 
 class Killed(CtrCase):

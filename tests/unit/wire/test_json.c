@@ -332,6 +332,127 @@ START_TEST(every_json_value_is_read)
 }
 END_TEST
 
+/* What json-c 0.16 and 0.18 see differently, or did: the same is read with both. */
+
+/* Appends a code point as UTF-8 */
+static void add_code_point(struct buf *b, uint32_t c)
+{
+	if (c < 0x80)
+		buf_addf(b, "%c", c);
+	else if (c < 0x800)
+		buf_addf(b, "%c%c", 0xC0 | c >> 6, 0x80 | (c & 0x3F));
+	else if (c < 0x10000)
+		buf_addf(b, "%c%c%c", 0xE0 | c >> 12, 0x80 | (c >> 6 & 0x3F), 0x80 | (c & 0x3F));
+	else
+		buf_addf(b, "%c%c%c%c", 0xF0 | c >> 18, 0x80 | (c >> 12 & 0x3F),
+			 0x80 | (c >> 6 & 0x3F), 0x80 | (c & 0x3F));
+}
+
+START_TEST(all_of_utf8_is_read_in_names_and_values_and_written_as_it_was)
+{
+	enum { EACH = 0x400 };
+
+	for (uint32_t first = 0; first < 0x110000; first += EACH) {
+		_cleanup_json_ struct json_object *o = NULL;
+		_cleanup_buf_ struct buf string = { 0 };
+		_cleanup_free_ char *text = NULL, *again = NULL;
+		struct err err = { 0 };
+
+		if (first >= 0xD800 && first < 0xE000) /* surrogates are no characters */
+			continue;
+		/* without those that are written as escapes */
+		for (uint32_t c = first ? first : ' '; c < first + EACH; c++)
+			if (c != '"' && c != '\\')
+				add_code_point(&string, c);
+		buf_add(&string, "", 1);
+		text = str_printf("{\"%s\":\"%s\"}", (char *)string.data, (char *)string.data);
+		ck_assert_msg(json_parse(text, strlen(text), &o, &err) == 0, "U+%04X: %s", first,
+			      err.text);
+		ck_assert_str_eq(json_get_str(o, (char *)string.data), (char *)string.data);
+		again = json_text(o);
+		ck_assert_str_eq(again, text);
+	}
+}
+END_TEST
+
+START_TEST(no_other_sequence_of_two_or_three_bytes_is_a_character)
+{
+	for (unsigned n = 0x8000; n < 0x10000; n++) {
+		unsigned char text[] = { '"', n >> 8, n & 0xFF, '"' };
+		struct json_object *o = NULL;
+		bool good = text[1] >= 0xC2 && text[1] <= 0xDF && (text[2] & 0xC0) == 0x80;
+
+		ck_assert_msg((json_parse((char *)text, 4, &o, NULL) == 0) == good, "%04x", n);
+		json_put(o);
+	}
+	for (unsigned n = 0xE08080; n < 0x1000000; n += 0x3F) {
+		unsigned char text[] = { '"', n >> 16, n >> 8 & 0xFF, n & 0xFF, '"' };
+		struct json_object *o = NULL;
+		unsigned c = (n >> 4 & 0xF000) | (n >> 2 & 0xFC0) | (n & 0x3F);
+		bool good = (n & 0xF0C0C0) == 0xE08080 && c >= 0x800 && (c < 0xD800 || c > 0xDFFF);
+
+		ck_assert_msg((json_parse((char *)text, 5, &o, NULL) == 0) == good, "%06x", n);
+		json_put(o);
+	}
+}
+END_TEST
+
+START_TEST(a_control_character_is_read_as_an_escape_only)
+{
+	for (unsigned c = 1; c < 0x20; c++) {
+		char raw[] = { '"', (char)c, '"', 0 }, value[] = { (char)c, 0 };
+		_cleanup_json_ struct json_object *o = NULL;
+		_cleanup_free_ char *text = str_printf("{\"a\":\"\\u%04x\"}", c);
+
+		assert_syntax(raw, 3, "a control character in a string");
+		ck_assert_int_eq(json_parse(text, strlen(text), &o, NULL), 0);
+		ck_assert_str_eq(json_get_str(o, "a"), value);
+	}
+}
+END_TEST
+
+/* What is read, written again; the caller frees it */
+static char *rewritten(const char *text)
+{
+	_cleanup_json_ struct json_object *o = NULL;
+	struct err err = { 0 };
+
+	ck_assert_msg(json_parse(text, strlen(text), &o, &err) == 0, "%s: %s", text, err.text);
+	return json_text(o);
+}
+
+START_TEST(what_is_read_has_one_value)
+{
+	static const struct {
+		const char *text, *value;
+	} same[] = {
+		{ "[9223372036854775807,9223372036854775808,18446744073709551615]", NULL },
+		{ "[-9223372036854775808,-1,0]", NULL },
+		{ "[1.0,2.50,1e400,-1E-400,18446744073709551616.0]", NULL },
+		{ "{\"a\":1,\"b\":2,\"a\":3}", "{\"a\":3,\"b\":2}" },
+		{ "{\"a\":{\"x\":1},\"a\":{\"y\":2}}", "{\"a\":{\"y\":2}}" },
+		{ "{\"\xC3\xA9\":1,\"\\u00e9\":2}", "{\"\xC3\xA9\":2}" },
+		{ "{\"\":1}", NULL },
+		{ "\"\\u00E9\\u20ac\\uD83D\\ude00\"", "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"" },
+		/* half a pair is no character */
+		{ "\"\\ud83d\"", "\"\xEF\xBF\xBD\"" },
+		{ "\"\\ude00a\"", "\"\xEF\xBF\xBD"
+				  "a\"" },
+		{ "\"\\ud83d\\u0041\"", "\"\xEF\xBF\xBD"
+					"A\"" },
+		{ "\"\x7F\\/\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\x7F/\\b\\f\\n\\r\\t\\\"\\\\\"" },
+		{ " [ { } , [ ] , null , true , false ] ", "[{},[],null,true,false]" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		char *text = rewritten(same[i].text);
+
+		ck_assert_str_eq(text, same[i].value ? same[i].value : same[i].text);
+		free(text);
+	}
+}
+END_TEST
+
 /* @n brackets, one within the other */
 static char *nested(size_t n)
 {
@@ -468,6 +589,10 @@ int main(void)
 	tcase_add_test(tc, an_error_needs_no_place_for_its_text);
 	tcase_add_test(tc, what_is_not_json_is_refused_with_its_place);
 	tcase_add_test(tc, every_json_value_is_read);
+	tcase_add_test(tc, all_of_utf8_is_read_in_names_and_values_and_written_as_it_was);
+	tcase_add_test(tc, no_other_sequence_of_two_or_three_bytes_is_a_character);
+	tcase_add_test(tc, a_control_character_is_read_as_an_escape_only);
+	tcase_add_test(tc, what_is_read_has_one_value);
 	tcase_add_test(tc, a_text_may_be_32_levels_deep_and_no_more);
 	tcase_add_test(tc, a_text_has_a_greatest_length_and_number_of_values);
 	tcase_add_test(tc, bytes_that_are_not_utf8_are_replaced_when_written);
