@@ -58,7 +58,7 @@ uninstall:
 	packaging/install --remove '$(PREFIX)' '$(DESTDIR)'
 
 format:
-	find src tests -name '*.[ch]' -exec clang-format -i {} +
+	tests/style/layering --format
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-clang
