@@ -16,7 +16,7 @@ from lcowtest.cri import CREATED, EXITED, GATEWAY4, GATEWAY6, NOTREADY, READY, R
 
 DEBS = [deb for deb in VERSIONS.values() if deb]
 OWN_PIDS = {'security_context': {'namespace_options': {'pid': 1}}}    # as kubelet says by default
-SERVER = ('sh', '-c', 'exec nc -ll -p 80 -e echo from $HOSTNAME')
+SERVER = ('sh', '-c', 'echo up; exec nc -ll -p 80 -e echo from $HOSTNAME')
 LIMIT = 'cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max'
 
 
