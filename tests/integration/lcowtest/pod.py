@@ -9,7 +9,8 @@ from .sandbox import Member, SandboxVm
 KILL = 9
 TYPE, ID = 'io.kubernetes.cri.container-type', 'io.kubernetes.cri.sandbox-id'
 SHM = {'destination': '/dev/shm', 'type': 'tmpfs', 'source': 'shm', 'options': ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k']}
-ALL = ['CAP_SYS_ADMIN', 'CAP_SYS_PTRACE', 'CAP_KILL', 'CAP_DAC_OVERRIDE', 'CAP_SYS_CHROOT', 'CAP_NET_ADMIN', 'CAP_MKNOD']
+# CAP_SYSLOG: for it alone a kernel of Debian 13 lets /dev/kmsg be read, that of 12 for CAP_SYS_ADMIN as well.
+ALL = ['CAP_SYS_ADMIN', 'CAP_SYS_PTRACE', 'CAP_KILL', 'CAP_DAC_OVERRIDE', 'CAP_SYS_CHROOT', 'CAP_NET_ADMIN', 'CAP_MKNOD', 'CAP_SYSLOG']
 PLACE = {'ipc': 'ipc', 'uts': 'uts', 'network': 'net', 'pid': 'pid'}
 
 
