@@ -235,7 +235,7 @@ static void exhaust(void)
 
 	want.id = id;
 	for (int i = 0; i < VM_PCI_PORTS; i++, id[0]++) {
-		char wanted[16];
+		char wanted[24];
 
 		snprintf(wanted, sizeof(wanted), "10.%d/00.0", i + 1);
 		ck_assert_int_eq(add(&want), 0);
