@@ -288,7 +288,14 @@ class Podsandbox16(EveryVersion, Case):
     version = '1.6'
 
 
-class Podsandbox17(EveryVersion, Case):
+class BetweenVersions(EveryVersion):
+    """A version between the oldest and the newest, which show what has less to do with containerd."""
+
+    test_the_VM_has_room_for_what_the_pod_will_ask_for = test_the_VM_is_accounted_for_in_the_pod_s_cgroup = None
+    test_stop_and_remove_in_every_order = test_port_forwarding_reaches_what_listens_on_localhost = test_the_death_of_the_VM_is_the_pod_s = None
+
+
+class Podsandbox17(BetweenVersions, Case):
     version = '1.7'
 
     @only_lcow('no VM')
@@ -296,7 +303,7 @@ class Podsandbox17(EveryVersion, Case):
         self.accounted('/{0}.slice/{0}-pod1.slice', 'cri-containerd-%s.scope')
 
 
-class Podsandbox21(EveryVersion, Case):
+class Podsandbox21(BetweenVersions, Case):
     version = '2.1'
 
 
@@ -360,15 +367,15 @@ class Processes(Kubelet, Case):
 class Many(Kubelet, Case):
     version = '1.7'
 
-    def test_20_containers_in_a_pod(self):
+    def test_10_containers_in_a_pod(self):
         pod = self.pod(**OWN_PIDS)
-        containers = [pod.start('c%d' % i, 'sh', '-c', 'echo %d; exec sleep 100000' % i, linux=OWN_PIDS) for i in range(20)]
+        containers = [pod.start('c%d' % i, 'sh', '-c', 'echo %d; exec sleep 100000' % i, linux=OWN_PIDS) for i in range(10)]
         for i, c in enumerate(containers):
             self.assertEqual(c.status()['state'], RUNNING)
             self.assertEqual((c.log(), self.sh(c, 'echo $((%d + 1))' % i)), ('%d\n' % i, '%d\n' % (i + 1)))
 
-    def test_8_pods_at_once(self):
-        pods = [self.pod(run=False, annotations={'n': str(i)}, **OWN_PIDS) for i in range(8)]
+    def test_4_pods_at_once(self):
+        pods = [self.pod(run=False, annotations={'n': str(i)}, **OWN_PIDS) for i in range(4)]
         errors = []
 
         def make(pod):
@@ -383,6 +390,6 @@ class Many(Kubelet, Case):
         for thread in threads:
             thread.join()
         self.assertEqual(errors, [])
-        self.assertEqual(len({pod.status()['network']['ip'] for pod in pods}), 8)
+        self.assertEqual(len({pod.status()['network']['ip'] for pod in pods}), 4)
         for a, b in zip(pods, pods[1:]):
             self.sh(a.containers[0], 'ping -c 1 -W 30 ' + b.status()['network']['ip'])

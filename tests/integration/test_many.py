@@ -32,12 +32,12 @@ class Many(DirectCase):
             left = grown(before, self.pod.sample())
         self.assertEqual(left, [])
 
-    def test_nothing_stays_of_150_execs_and_8_containers(self):
-        self.check(lambda n: [self.pod.one_exec(i) for i in range(50 * n, 50 * (n + 1))],
-                   lambda n: [self.pod.one_container(i) for i in range(4 * n, 4 * (n + 1))])
+    def test_nothing_stays_of_60_execs_and_6_containers(self):
+        self.check(lambda n: [self.pod.one_exec(i) for i in range(20 * n, 20 * (n + 1))],
+                   lambda n: [self.pod.one_container(i) for i in range(2 * n, 2 * (n + 1))])
 
-    def test_64_execs_at_once_have_their_own_output_and_status_and_leave_nothing(self):
-        self.check(lambda n: self.pod.at_once(64, (1 << 20, 10, 1 << 20)[n]))
+    def test_32_execs_at_once_have_their_own_output_and_status_and_leave_nothing(self):
+        self.check(lambda n: self.pod.at_once(32, (1 << 18, 10, 1 << 18)[n]))
 
     def test_500_Waits_at_once_are_answered_and_leave_nothing(self):
         self.check(lambda n: self.pod.waits(500))

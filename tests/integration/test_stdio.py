@@ -289,9 +289,9 @@ class Exec(Drivers, ExecCase):
         self.assertEqual(self.box.call('State', exec_id=stuck)['status'], pb.RUNNING)
         self.assertLess(rss(self.box.shim_pid) - before, 16 << 20)
 
-    def test_four_execs_of_32_MiB_at_a_time_leave_the_shims_memory_bounded(self):
+    def test_four_execs_of_8_MiB_at_a_time_leave_the_shims_memory_bounded(self):
         before, most = rss(self.box.shim_pid), 0
-        running = [self.run_exec('sh', '-c', 'yes 0123456789abcde | head -c 33554432')[0] for _ in range(4)]
+        running = [self.run_exec('sh', '-c', 'yes 0123456789abcde | head -c 8388608')[0] for _ in range(4)]
         calls = [self.box.begin('Wait', exec_id=e) for e in running]
         while any(not self.out(e).eof.is_set() for e in running):
             for e in running:
@@ -300,8 +300,8 @@ class Exec(Drivers, ExecCase):
             time.sleep(0.05)
         for call, exec_id in zip(calls, running):
             self.assertEqual(self.box.end(call)['exit_status'], 0)
-            self.assertEqual(zlib.crc32(self.out(exec_id).finish()), zlib.crc32(LINE * (32 << 16)))
-        self.assertLess(most - before, 64 << 20)
+            self.assertEqual(zlib.crc32(self.out(exec_id).finish()), zlib.crc32(LINE * (8 << 16)))
+        self.assertLess(most - before, 8 << 20)
 
     def test_output_is_there_when_Wait_answers(self):
         exec_id, fields = self.new_exec(), {}

@@ -371,10 +371,6 @@ class Containerd17Running(Running, SharedCtr):
     version = '1.7'
 
 
-class Containerd17Life(Life, CtrCase):
-    version = '1.7'
-
-
 class Containerd21Running(Running, SharedCtr):
     version = '2.1'
 

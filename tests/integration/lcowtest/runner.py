@@ -27,6 +27,10 @@ def _tests(suite):
             yield item
 
 
+def _matches(test, patterns):
+    return any(fnmatch.fnmatch(test.id(), '*%s*' % pattern) for pattern in patterns)
+
+
 def _sentence(test):
     return getattr(test, '_testMethodName', str(test)).removeprefix('test_').replace('_', ' ')
 
@@ -229,6 +233,7 @@ def main(folder):
                                      epilog='LCOW_RUNTIME, LCOW_BUILD, LCOW_BOOT_FILES, LCOW_SLOW: see lcowtest/settings.py')
     parser.add_argument('-k', metavar='PATTERN', action='append', default=[],
                         help='only tests whose module.class.name matches; may be repeated')
+    parser.add_argument('-x', metavar='PATTERN', action='append', default=[], help='but not these; may be repeated')
     parser.add_argument('-j', '--jobs', type=int, default=settings.JOBS, metavar='N',
                         help='so many at a time (%(default)s here); 1: in one process, as a debugger wants it')
     parser.add_argument('--list', action='store_true', help='print the names and end')
@@ -239,8 +244,7 @@ def main(folder):
         ns.enter()
         faulthandler.enable()
     suite = unittest.defaultTestLoader.discover(folder, 'test_*.py', folder)
-    chosen = [t for t in _tests(suite)
-              if not options.k or any(fnmatch.fnmatch(t.id(), '*%s*' % k) for k in options.k)]
+    chosen = [t for t in _tests(suite) if (not options.k or _matches(t, options.k)) and not _matches(t, options.x)]
     if options.list:
         print('\n'.join(t.id() for t in chosen))
         return 0
