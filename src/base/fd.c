@@ -137,13 +137,18 @@ int dir_make(const char *path, mode_t mode)
 			return -errno;
 		*p = '/';
 	}
-	if (mkdir(copy, mode) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return -errno;
-	if (stat(copy, &st) < 0)
-		return -errno;
-	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	/* One that is there may be removed before the next look. A dangling link stays. */
+	for (int tries = 0; tries < 8; tries++) {
+		if (mkdir(copy, mode) == 0)
+			return 0;
+		if (errno != EEXIST)
+			return -errno;
+		if (stat(copy, &st) == 0)
+			return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+		if (errno != ENOENT)
+			return -errno;
+	}
+	return -ENOENT;
 }
 
 static int open_how(int dirfd, const char *path, uint64_t flags, mode_t mode, uint64_t resolve)

@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "loop/co.h"
 #include "loop/loop.h"
+#include "turns.h"
 
 /*
  * Fakes note each call in @calls ("attach 0:1;"), fail the call whose number is @fail_at (1 is the
@@ -69,20 +70,6 @@ __attribute__((format(printf, 3, 4))) static inline CO int fake_call(struct fake
 	if (f->n_calls == f->fail_at)
 		return err_set(err, -EIO, "%s was made to fail", text);
 	return 0;
-}
-
-static inline void run_until_idle(void *arg)
-{
-	loop_stop(0);
-}
-
-/* Turns of the loop until @ms have passed or no coroutine is left. */
-static inline void run_for(unsigned ms)
-{
-	struct loop_timer *t = loop_timer_new(ms * USEC_PER_MSEC, run_until_idle, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 static inline void run_all(void)

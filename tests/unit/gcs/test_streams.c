@@ -9,25 +9,13 @@
 #include "base/time.h"
 #include "loop/loop.h"
 #include "tmpdir.h"
+#include "turns.h"
 
 static struct stdio io;
 static struct err err;
 static int host[STDIO_COUNT];
 static bool drained;
 static uint64_t begun;
-
-static void end(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t usec)
-{
-	struct loop_timer *t = loop_timer_new(usec, end, NULL);
-
-	loop_run();
-	loop_timer_free(t);
-}
 
 static void on_drained(void *arg)
 {
@@ -74,15 +62,15 @@ START_TEST(the_exit_is_held_until_the_host_has_closed_its_ends)
 	ck_assert_int_eq(write(io.child[STDIO_OUT], "hello", 5), 5);
 	stdio_close_child(&io);
 	stdio_exited(&io, on_drained, NULL);
-	run_for(100000);
+	run_usec(100000);
 	ck_assert(!drained);
 	ck_assert_int_eq(read(host[STDIO_OUT], text, sizeof(text)), 5);
 	ck_assert_int_eq(read(host[STDIO_OUT], text, sizeof(text)), 0);
 	host[STDIO_OUT] = fd_close(host[STDIO_OUT]);
-	run_for(50000);
+	run_usec(50000);
 	ck_assert(!drained);
 	host[STDIO_ERR] = fd_close(host[STDIO_ERR]);
-	run_for(1000000);
+	run_usec(1000000);
 	ck_assert(drained);
 	finish();
 }
@@ -93,7 +81,7 @@ START_TEST(a_host_that_never_closes_holds_the_exit_for_some_seconds_only)
 	begin(true);
 	stdio_close_child(&io);
 	stdio_exited(&io, on_drained, NULL);
-	run_for(20000000);
+	run_usec(20000000);
 	ck_assert(drained);
 	ck_assert_uint_ge(time_mono() - begun, 3000000);
 	finish();
@@ -109,10 +97,10 @@ START_TEST(a_child_that_keeps_the_output_open_does_not_hold_the_exit)
 	stdio_close_child(&io);
 	host[STDIO_ERR] = fd_close(host[STDIO_ERR]);
 	stdio_exited(&io, on_drained, NULL);
-	run_for(1500000);
+	run_usec(1500000);
 	ck_assert(!drained);
 	host[STDIO_OUT] = fd_close(host[STDIO_OUT]);
-	run_for(1000000);
+	run_usec(1000000);
 	ck_assert(drained);
 	close(kept);
 	finish();
@@ -129,7 +117,7 @@ START_TEST(output_that_nobody_wants_is_read_all_the_same)
 	fcntl(child, F_SETFL, O_NONBLOCK);
 	for (int i = 0; i < 20; i++) {
 		ck_assert_int_gt(write(child, block, sizeof(block)), 0);
-		run_for(20000);
+		run_usec(20000);
 	}
 	finish();
 }
@@ -146,12 +134,12 @@ START_TEST(a_host_that_hangs_up_does_not_break_the_process)
 	host[STDIO_OUT] = fd_close(host[STDIO_OUT]);
 	for (int i = 0; i < 20; i++) {
 		ck_assert_int_gt(write(child, block, sizeof(block)), 0);
-		run_for(20000);
+		run_usec(20000);
 	}
 	host[STDIO_ERR] = fd_close(host[STDIO_ERR]);
 	stdio_close_child(&io);
 	stdio_exited(&io, on_drained, NULL);
-	run_for(2000000);
+	run_usec(2000000);
 	ck_assert(drained);
 	finish();
 }
@@ -164,7 +152,7 @@ START_TEST(the_end_of_the_hosts_input_is_the_end_of_stdin)
 	begin(true);
 	ck_assert_int_eq(write(host[STDIO_IN], "abc", 3), 3);
 	shutdown(host[STDIO_IN], SHUT_WR);
-	run_for(100000);
+	run_usec(100000);
 	ck_assert_int_eq(read(io.child[STDIO_IN], text, sizeof(text)), 3);
 	ck_assert_int_eq(read(io.child[STDIO_IN], text, sizeof(text)), 0);
 	finish();
@@ -182,12 +170,12 @@ START_TEST(a_host_that_reads_nothing_cannot_keep_the_exit_from_being_known)
 	for (int i = 0; i < 50; i++) {
 		if (write(child, block, sizeof(block)) < 0)
 			break;
-		run_for(10000);
+		run_usec(10000);
 	}
 	host[STDIO_ERR] = fd_close(host[STDIO_ERR]);
 	stdio_close_child(&io);
 	stdio_exited(&io, on_drained, NULL);
-	run_for(30000000);
+	run_usec(30000000);
 	ck_assert(drained);
 	ck_assert(io.stream[STDIO_OUT].active);
 	finish();

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "loop/loop.h"
+#include "turns.h"
 
 static struct child *child;
 static struct err err;
@@ -42,19 +43,6 @@ static void teardown(void)
 	/* Nothing is left to wait for. */
 	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
 	ck_assert_int_eq(errno, ECHILD);
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t msec)
-{
-	struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC, stop, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 static void run_out(void)

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "loop/child.h"
 #include "loop/loop.h"
+#include "turns.h"
 
 /* A pair that nobody writes to, an event that nobody sets, a lock that is held: whatever suspends
  * does so for good. */
@@ -59,19 +60,6 @@ static void teardown(void)
 	fd_close(f.pair[0]);
 	fd_close(f.pair[1]);
 	fd_close(f.listener);
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t msec)
-{
-	struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC, stop, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 /** run_out() - until no coroutine is left, for at most ten seconds */

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "loop/co.h"
 #include "loop/loop.h"
+#include "turns.h"
 
 /* client - joined[0] = joined[1] - server */
 static int client, server, joined[2];
@@ -51,19 +52,6 @@ static void teardown(void)
 	loop_fini();
 	fd_close(client);
 	fd_close(server);
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t msec)
-{
-	struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC, stop, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 static void say(int fd, const char *text)

@@ -8,8 +8,9 @@
 
 #include "base/err.h"
 #include "loop/loop.h"
+#include "turns.h"
 
-enum { MANY = 3 * EACH_AT_ONCE, TURNS = 5 };
+enum { MANY = 3 * EACH_AT_ONCE };
 
 /**
  * struct work - what each call does, and what became of all
@@ -37,22 +38,6 @@ static void setup(void)
 	w.n = w.fail_at = MANY;
 	w.limit = USEC_NEVER;
 	co_event_init(&w.gate);
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-/* In several turns of the loop, however late a busy machine comes to the first. */
-static void run_for(uint64_t msec)
-{
-	for (int i = 0; i < TURNS; i++) {
-		struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC / TURNS, stop, NULL);
-
-		loop_run();
-		loop_timer_free(t);
-	}
 }
 
 static void teardown(void)

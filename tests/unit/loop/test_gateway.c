@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "loop/loop.h"
+#include "turns.h"
 
 /* Clients come by TCP; who is dialled for them is the other end of a socket pair, in @servers. */
 enum { MAX = 3 };
@@ -79,19 +80,6 @@ static void setup(void)
 	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
 	ck_assert_int_eq(listen(listener, 2 * MAX), 0);
 	ck_assert_int_eq(gateway_new(listener, &spec, &gateway), 0);
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t msec)
-{
-	struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC, stop, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 static void teardown(void)

@@ -16,6 +16,7 @@
 
 #include "base/fd.h"
 #include "base/time.h"
+#include "turns.h"
 
 static int pair[2];
 static char order[64];
@@ -42,19 +43,6 @@ static void teardown(void)
 	loop_fini();
 	fd_close(pair[0]);
 	fd_close(pair[1]);
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t msec)
-{
-	struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC, stop, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 static void mark(void *arg)

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "loop/co.h"
 #include "loop/loop.h"
+#include "turns.h"
 
 static int src[2], dst[2]; /* [0] is read from, [1] is written to */
 static struct relay *relay;
@@ -46,19 +47,6 @@ static void teardown(void)
 	fd_close(src[1]);
 	fd_close(dst[0]);
 	fd_close(dst[1]);
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t msec)
-{
-	struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC, stop, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 static void done(struct relay *r, enum relay_end end, void *arg)

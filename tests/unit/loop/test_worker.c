@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "loop/loop.h"
+#include "turns.h"
 
 static unsigned done;
 static int result;
@@ -19,19 +20,6 @@ static void setup(void)
 	ck_assert_int_eq(loop_init(), 0);
 	main_thread = pthread_self();
 	done = 0;
-}
-
-static void stop(void *arg)
-{
-	loop_stop(0);
-}
-
-static void run_for(uint64_t msec)
-{
-	struct loop_timer *t = loop_timer_new(msec * USEC_PER_MSEC, stop, NULL);
-
-	loop_run();
-	loop_timer_free(t);
 }
 
 static void run_out(void)
