@@ -3,10 +3,11 @@
 #define LCOW_TESTS_TURNS_H
 
 #include "base/time.h"
+#include "loop/co.h"
 #include "loop/loop.h"
 
 /* On a busy machine the time may be over before the first turn of the loop. */
-enum { TURNS_MIN = 10 };
+enum { TURNS_MIN = 20 };
 
 struct turns {
 	struct loop_timer *timer;
@@ -38,6 +39,16 @@ static inline void run_usec(uint64_t usec)
 static inline void run_for(uint64_t msec)
 {
 	run_usec(msec * USEC_PER_MSEC);
+}
+
+/* The same from within a coroutine. Return: 0, or what co_sleep() says */
+CO static inline int settle_for(uint64_t msec)
+{
+	int r = co_sleep(msec * USEC_PER_MSEC);
+
+	for (int i = 0; r == 0 && i < TURNS_MIN; i++)
+		r = co_sleep(1);
+	return r;
 }
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/time.h"
 #include "loop/loop.h"
 #include "wire/mux_internal.h"
+#include "turns.h"
 
 enum { PORT = 0x40000000, BIG = 20 << 20 };
 
@@ -115,7 +116,7 @@ static inline void both(void (*body)(void))
 /* Let everything that is under way arrive */
 CO static inline void settle(void)
 {
-	ck_assert_int_eq(co_sleep(10 * USEC_PER_MSEC), 0);
+	ck_assert_int_eq(settle_for(10), 0);
 }
 
 /* A stream, both its ends */

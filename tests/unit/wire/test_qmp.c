@@ -19,6 +19,7 @@
 #include "loop/loop.h"
 #include "wire/json.h"
 #include "wire/qmp_internal.h"
+#include "turns.h"
 
 #define GREETING \
 	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 19, \"minor\": 2, \"major\": 7}}, " \
@@ -92,7 +93,7 @@ CO static void say(const char *text)
 
 CO static void settle(void)
 {
-	ck_assert_int_eq(co_sleep(5 * USEC_PER_MSEC), 0);
+	ck_assert_int_eq(settle_for(5), 0);
 }
 
 /* Reads what there is, to the end of the line at most. Return: how many bytes */
