@@ -123,7 +123,7 @@ static CO void update_main(void *arg)
 
 static CO void hasty_update_main(void *arg)
 {
-	CO_LIMIT(20 * USEC_PER_MSEC);
+	CO_LIMIT(500 * USEC_PER_MSEC);
 	update_main(arg);
 }
 

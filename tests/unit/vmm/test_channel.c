@@ -148,7 +148,7 @@ static void backlog(void)
 		n++;
 	}
 	{
-		CO_LIMIT(20 * USEC_PER_MSEC);
+		CO_LIMIT(500 * USEC_PER_MSEC);
 		ck_assert_int_eq(channel_accept(listener, &host), -ETIMEDOUT);
 	}
 	for (int i = 0; i <= CHANNEL_BACKLOG; i++)

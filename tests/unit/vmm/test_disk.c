@@ -301,7 +301,7 @@ static void stale(void)
 	silent = true;
 	seen[0] = '\0';
 	{
-		CO_LIMIT(50 * USEC_PER_MSEC);
+		CO_LIMIT(500 * USEC_PER_MSEC);
 		/* The event of the former disk is not this one's. */
 		ck_assert_int_eq(vmm_disk_remove(vm, 1, 7, &err), -ETIMEDOUT);
 	}

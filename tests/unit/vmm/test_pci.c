@@ -311,7 +311,7 @@ static void unconfirmed(void)
 	ck_assert_int_eq(add(&edu), 0);
 	silent = true;
 	{
-		CO_LIMIT(50 * USEC_PER_MSEC);
+		CO_LIMIT(500 * USEC_PER_MSEC);
 		ck_assert_int_eq(vmm_pci_remove(vm, "a", &err), -ETIMEDOUT);
 	}
 	silent = false;

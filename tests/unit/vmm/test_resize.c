@@ -78,7 +78,10 @@ static void answer(struct json_object *o)
 		result = result_of(command, args);
 		text = str_printf("{\"return\":%s,\"id\":%lld}\n", result, id);
 	}
-	ck_assert_int_eq(co_write_full(server, text, strlen(text)), 0);
+	/* A caller whose time is over may have gone. */
+	int r = co_write_full(server, text, strlen(text));
+
+	ck_assert_msg(r == 0 || r == -EPIPE, "answer: %d", r);
 }
 
 static void serve(void *arg)

@@ -862,7 +862,7 @@ static CO void flush_waits(void)
 	co_sleep(100 * USEC_PER_MSEC);
 	{
 		/* More than a socket holds, and nobody reads. */
-		CO_LIMIT(50 * USEC_PER_MSEC);
+		CO_LIMIT(500 * USEC_PER_MSEC);
 		ck_assert_int_eq(ttrpc_server_flush(t.server), -ETIMEDOUT);
 	}
 	size_t payload;

@@ -542,7 +542,7 @@ END_TEST
 
 static CO void map_briefly(void *arg)
 {
-	CO_LIMIT(20 * USEC_PER_MSEC);
+	CO_LIMIT(500 * USEC_PER_MSEC);
 
 	map(arg);
 }

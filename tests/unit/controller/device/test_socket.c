@@ -166,7 +166,7 @@ END_TEST
 
 static CO void map_briefly(void *arg)
 {
-	CO_LIMIT(20 * USEC_PER_MSEC);
+	CO_LIMIT(500 * USEC_PER_MSEC);
 
 	result = socket_map(vm.env.sockets, mount, &ids, &err);
 }
