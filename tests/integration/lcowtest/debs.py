@@ -135,8 +135,6 @@ def fetch(deb):
 
 def fetch_for(tests):
     """What these tests use."""
-    from . import tools    # which is made of what is here
-    tools.fetch_for_tests()
     wanted = []
     for test in tests:
         module = sys.modules[type(test).__module__]

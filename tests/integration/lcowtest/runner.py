@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from . import case, debs, load, ns, settings
+from . import case, debs, load, ns, settings, tools
 
 # Tests of a class that share what the first one made stay together, so many at a time.
 _TOGETHER = 12
@@ -251,6 +251,7 @@ def main(folder):
     if options.worker:
         _serve(*options.worker, chosen)
     if not ns.inside():
+        tools.fetch_for_tests()
         debs.fetch_for(chosen)
         if options.jobs == 1:
             ns.enter()    # starts this program again inside

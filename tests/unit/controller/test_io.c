@@ -432,14 +432,19 @@ static CO void await_readers(void *arg)
 	awaited = true;
 }
 
+static void begin_to_await(void)
+{
+	awaited = false;
+	co_spawn("await", await_readers, NULL, USEC_NEVER);
+	run_for(50);
+}
+
 START_TEST(who_deletes_waits_until_a_reader_has_read_what_was_left)
 {
 	int reader;
 
 	leave_unread(&reader);
-	awaited = false;
-	co_spawn("await", await_readers, NULL, USEC_NEVER);
-	run_for(50);
+	begin_to_await();
 	ck_assert(!awaited);
 	ck_assert_str_eq(get(reader), "left");
 	run_all();
@@ -454,9 +459,7 @@ START_TEST(a_reader_that_leaves_is_not_waited_for)
 	int reader;
 
 	leave_unread(&reader);
-	awaited = false;
-	co_spawn("await", await_readers, NULL, USEC_NEVER);
-	run_for(50);
+	begin_to_await();
 	ck_assert(!awaited);
 	close(reader);
 	run_all();
@@ -467,9 +470,7 @@ END_TEST
 START_TEST(output_without_a_reader_is_not_waited_for)
 {
 	leave_unread(NULL);
-	awaited = false;
-	co_spawn("await", await_readers, NULL, USEC_NEVER);
-	run_for(50);
+	begin_to_await();
 	ck_assert(awaited);
 }
 END_TEST
