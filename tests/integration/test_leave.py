@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from lcowtest import pb, proc, settings, ttrpc
+from lcowtest import proc, settings, ttrpc
 from lcowtest.case import Case, CtrCase, DirectCase, only_lcow, shared
 from lcowtest.containerd import DEBS as VERSIONS
 from lcowtest.cri import Cri, Pod
